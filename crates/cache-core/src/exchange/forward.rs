@@ -1,0 +1,248 @@
+//! The origin is asked.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::header::{CACHE_CONTROL, HeaderMap, HeaderValue};
+use http::{Method, StatusCode};
+
+use super::ResponseHead;
+use super::reuse::{Answering, Reuse};
+use crate::backend::Entry;
+use crate::key::PrimaryKey;
+use crate::mode::CacheMode;
+use crate::policy::Policy;
+use crate::reason::Reason;
+use crate::rules::conditional::Validators;
+use crate::rules::freshening::{describes, freshen};
+use crate::rules::reuse::{Failure, is_error, stand_in};
+use crate::rules::storing::{Asked, Received, store};
+use crate::stored::StoredHead;
+
+/// A request that goes to the origin, with the stored response it may validate, if there is one.
+#[derive(Debug)]
+pub struct Forward {
+    asked: Box<Asked>,
+    stored: Option<Entry>,
+    validators: Option<Validators>,
+    reason: Reason,
+}
+
+/// What may follow the response of the origin.
+#[derive(Debug)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "the engine has to handle every state"
+)]
+#[expect(clippy::large_enum_variant, reason = "moved once")]
+pub enum AfterForward {
+    /// The response passes, and is stored under this head when its body is complete.
+    Store(StoredHead),
+    /// The stored response answers.
+    Reuse(Reuse, Upkeep),
+    /// The response passes, and is not stored.
+    Pass(Reason, Upkeep),
+}
+
+/// What is to be done to the store before the answer is given.
+#[derive(Debug)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "the engine has to handle every state"
+)]
+#[expect(clippy::large_enum_variant, reason = "moved once")]
+pub enum Upkeep {
+    /// Nothing.
+    Nothing,
+    /// Replace the head of this stored response.
+    Freshen(Entry, StoredHead),
+    /// Remove this stored response.
+    Remove(Entry),
+}
+
+impl Forward {
+    pub(super) fn new(
+        asked: Asked,
+        stored: Option<Entry>,
+        validators: Option<Validators>,
+        reason: Reason,
+    ) -> Self {
+        Self {
+            asked: Box::new(asked),
+            stored,
+            validators,
+            reason,
+        }
+    }
+
+    /// Why the origin is asked.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// The key.
+    #[must_use]
+    pub fn key(&self) -> &PrimaryKey {
+        &self.asked.key
+    }
+
+    /// Changes the fields of the request into those to send: our validators in the place of the
+    /// caller's preconditions (RFC 9111 §4.3.1), and for a mode that asks caches to step aside,
+    /// the directive that asks those on the way, too.
+    pub fn prepare(&mut self, headers: &mut HeaderMap) {
+        if let Some(validators) = &mut self.validators {
+            validators.precondition(headers);
+        }
+        let directive = match self.asked.mode {
+            CacheMode::Reload => HeaderValue::from_static("no-cache"),
+            CacheMode::NoCache => HeaderValue::from_static("max-age=0"),
+            _ => return,
+        };
+        if !headers.contains_key(CACHE_CONTROL) {
+            headers.insert(CACHE_CONTROL, directive);
+        }
+    }
+
+    /// Judges the response of the origin (RFC 9111 §3 and §4.3.3).
+    #[must_use]
+    pub fn next(
+        self,
+        policy: &Policy,
+        response: ResponseHead<'_>,
+        now: SystemTime,
+    ) -> AfterForward {
+        let received = Received {
+            status: response.status,
+            version: response.version,
+            headers: response.headers,
+            received_at: now,
+        };
+        match &self.validators {
+            Some(validators) if received.status == StatusCode::NOT_MODIFIED => {
+                if validators.are_answered_by(received.headers) {
+                    return self.validated(policy, &received);
+                }
+                if !validators.has_others() {
+                    return self.answered_for_another();
+                }
+            }
+            _ => {}
+        }
+        if is_error(received.status) {
+            if let Some(reuse) = self.stand_in(Failure::Status(received.status), now) {
+                return AfterForward::Reuse(reuse, Upkeep::Nothing);
+            }
+        }
+        if self.asked.method == Method::HEAD {
+            return self.described(policy, &received);
+        }
+        match store(policy, &self.asked, &received) {
+            Ok(head) => AfterForward::Store(head),
+            Err(reason) => AfterForward::Pass(reason, self.superseded(received.status)),
+        }
+    }
+
+    /// The stored response that may stand in, now that no response came.
+    #[must_use]
+    pub fn next_without_response(self, now: SystemTime) -> Option<Reuse> {
+        self.stand_in(Failure::Disconnected, now)
+    }
+
+    /// 304, and it is for us (RFC 9111 §4.3.4).
+    fn validated(self, policy: &Policy, received: &Received<'_>) -> AfterForward {
+        let Some(stored) = self.stored else {
+            return AfterForward::Pass(Reason::CallerPrecondition, Upkeep::Nothing);
+        };
+        let (head, kept) = freshen(policy, &self.asked, &stored.head, received);
+        let upkeep = match kept {
+            Ok(()) => Upkeep::Freshen(stored.clone(), head.clone()),
+            Err(Reason::ReadOnly) => Upkeep::Nothing,
+            Err(_) => Upkeep::Remove(stored.clone()),
+        };
+        let entry = Entry {
+            head: Arc::new(head),
+            ..stored
+        };
+        let is_head = self.asked.method == Method::HEAD;
+        let answering = Answering::of(is_head, &self.asked.headers, &entry.head);
+        let reuse = Reuse {
+            entry,
+            reason: Reason::Validated,
+            is_validated: true,
+            answering,
+        };
+        AfterForward::Reuse(reuse, upkeep)
+    }
+
+    /// 304 to our validator, but labelled with another one: the origin contradicts itself. The
+    /// caller gets what the origin was asked about, unchanged, and nobody gets it again.
+    fn answered_for_another(self) -> AfterForward {
+        let Some(stored) = self.stored else {
+            return AfterForward::Pass(Reason::ForeignNotModified, Upkeep::Nothing);
+        };
+        let is_head = self.asked.method == Method::HEAD;
+        let answering = Answering::of(is_head, &self.asked.headers, &stored.head);
+        let upkeep = match self.asked.mode {
+            CacheMode::ReadOnly => Upkeep::Nothing,
+            _ => Upkeep::Remove(stored.clone()),
+        };
+        let reason = Reason::ForeignNotModified;
+        let reuse = Reuse {
+            entry: stored,
+            reason,
+            is_validated: true,
+            answering,
+        };
+        AfterForward::Reuse(reuse, upkeep)
+    }
+
+    /// The response to HEAD: it freshens the stored response to GET, or shows that it is no longer
+    /// the current one (RFC 9111 §4.3.5).
+    fn described(self, policy: &Policy, received: &Received<'_>) -> AfterForward {
+        let upkeep = match self.stored {
+            Some(stored)
+                if received.status == stored.head.status
+                    && self.asked.mode != CacheMode::ReadOnly =>
+            {
+                if describes(received.headers, &stored.head) {
+                    match freshen(policy, &self.asked, &stored.head, received) {
+                        (head, Ok(())) => Upkeep::Freshen(stored, head),
+                        (_, Err(_)) => Upkeep::Remove(stored),
+                    }
+                } else {
+                    Upkeep::Remove(stored)
+                }
+            }
+            _ => Upkeep::Nothing,
+        };
+        AfterForward::Pass(Reason::Method, upkeep)
+    }
+
+    fn stand_in(&self, failure: Failure, now: SystemTime) -> Option<Reuse> {
+        let entry = self.stored.as_ref()?;
+        let asked = &*self.asked;
+        let reason = stand_in(&asked.directives, asked.mode, &entry.head, failure, now)?;
+        let answering = Answering::of(asked.method == Method::HEAD, &asked.headers, &entry.head);
+        Some(Reuse {
+            entry: entry.clone(),
+            reason,
+            is_validated: false,
+            answering,
+        })
+    }
+
+    /// A response that is not stored still says that the stored one is not current any more, unless
+    /// it speaks of this one exchange only.
+    fn superseded(self, status: StatusCode) -> Upkeep {
+        let speaks_of_resource = status.is_success() && status != StatusCode::PARTIAL_CONTENT
+            || status.is_redirection() && status != StatusCode::NOT_MODIFIED
+            || matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE);
+        match self.stored {
+            Some(stored) if speaks_of_resource && self.asked.mode != CacheMode::ReadOnly => {
+                Upkeep::Remove(stored)
+            }
+            _ => Upkeep::Nothing,
+        }
+    }
+}

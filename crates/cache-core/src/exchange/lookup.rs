@@ -1,0 +1,134 @@
+//! The request is about to be looked up.
+
+use std::time::SystemTime;
+
+use super::forward::Forward;
+use super::reuse::{Answering, Reuse};
+use crate::backend::{Entry, Query};
+use crate::header::cache_control::RequestDirectives;
+use crate::key::PrimaryKey;
+use crate::mode::CacheMode;
+use crate::policy::Policy;
+use crate::reason::Reason;
+use crate::request::RequestHead;
+use crate::rules::conditional::Validators;
+use crate::rules::reuse::{Reusing, reuse};
+use crate::rules::selection;
+use crate::rules::storing::Asked;
+
+/// A request whose key is known.
+#[derive(Debug)]
+pub struct Lookup {
+    pub(super) key: PrimaryKey,
+    pub(super) directives: RequestDirectives,
+    pub(super) mode: CacheMode,
+    pub(super) is_head: bool,
+    pub(super) asked_at: SystemTime,
+}
+
+/// What may follow a look into the store.
+#[derive(Debug)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "the engine has to handle every state"
+)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "moved once, and a box would cost every hit"
+)]
+pub enum AfterLookup {
+    /// Answer with it.
+    Reuse(Reuse),
+    /// Answer with it, and validate it in the background with the request itself.
+    ReuseWhileRevalidating(Reuse, Forward),
+    /// Ask the origin.
+    Forward(Forward),
+    /// Answer 504 (RFC 9111 §5.2.1.7).
+    Unsatisfiable(Reason),
+}
+
+impl Lookup {
+    /// The key.
+    #[must_use]
+    pub fn key(&self) -> &PrimaryKey {
+        &self.key
+    }
+
+    /// What to ask the backend for.
+    #[must_use]
+    pub fn query<'a>(&'a self, policy: &'a Policy, request: RequestHead<'a>) -> Query<'a> {
+        Query::new(policy, &self.key, request)
+    }
+
+    /// Selects among what was found, and judges it (RFC 9111 §4).
+    #[must_use]
+    pub fn next(
+        self,
+        policy: &Policy,
+        request: &RequestHead<'_>,
+        candidates: &[Entry],
+        now: SystemTime,
+    ) -> AfterLookup {
+        let selected = candidates
+            .iter()
+            .filter(|entry| selection::matches(policy, &self.key, request.headers, &entry.head))
+            .max_by_key(|entry| (entry.head.freshness.dated_at, entry.head.received_at));
+        let Some(entry) = selected else {
+            let is_uri_miss = candidates.is_empty();
+            let reason = if is_uri_miss {
+                Reason::UriMiss
+            } else {
+                Reason::VaryMiss
+            };
+            return self.forward(request, None, reason);
+        };
+        match reuse(policy, &self.directives, self.mode, &entry.head, now) {
+            Reusing::Allowed(reason) => AfterLookup::Reuse(self.reuse(request, entry, reason)),
+            Reusing::AllowedWhileRevalidating => {
+                let reuse = self.reuse(request, entry, Reason::StaleWhileRevalidate);
+                let validators = Validators::of(&entry.head);
+                let asked = self.ask(request);
+                let forward = Forward::new(asked, Some(entry.clone()), validators, Reason::Stale);
+                AfterLookup::ReuseWhileRevalidating(reuse, forward)
+            }
+            Reusing::Refused(reason) => self.forward(request, Some(entry.clone()), reason),
+        }
+    }
+
+    /// Goes on without the store, which failed.
+    #[must_use]
+    pub fn next_without_store(self, request: &RequestHead<'_>) -> AfterLookup {
+        self.forward(request, None, Reason::BackendUnavailable)
+    }
+
+    fn reuse(&self, request: &RequestHead<'_>, entry: &Entry, reason: Reason) -> Reuse {
+        let answering = Answering::of(self.is_head, request.headers, &entry.head);
+        Reuse {
+            entry: entry.clone(),
+            reason,
+            is_validated: false,
+            answering,
+        }
+    }
+
+    fn forward(
+        self,
+        request: &RequestHead<'_>,
+        entry: Option<Entry>,
+        reason: Reason,
+    ) -> AfterLookup {
+        if self.wants_stored_only() {
+            return AfterLookup::Unsatisfiable(Reason::OnlyIfCached);
+        }
+        let validators = entry.as_ref().and_then(|entry| Validators::of(&entry.head));
+        AfterLookup::Forward(Forward::new(self.ask(request), entry, validators, reason))
+    }
+
+    pub(super) fn wants_stored_only(&self) -> bool {
+        self.directives.only_if_cached || self.mode == CacheMode::OnlyIfCached
+    }
+
+    pub(super) fn ask(self, request: &RequestHead<'_>) -> Asked {
+        super::ask(request, self.key, self.directives, self.asked_at)
+    }
+}

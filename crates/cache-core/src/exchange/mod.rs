@@ -1,0 +1,154 @@
+//! One request on its way, as states: each is consumed by a step, which returns what may follow.
+//!
+//! ```text
+//! begin ─┬─ Bypass                                   request and response pass untouched
+//!        ├─ Lookup ── next ─┬─ Reuse                 answered from the store
+//!        │                  ├─ ReuseWhileRevalidating    … and a Forward in the background
+//!        │                  ├─ Unsatisfiable         504
+//!        │                  └─ Forward ─┐
+//!        ├─ Forward ────────────────────┴─ next ─┬─ Store    the response passes and is stored
+//!        │                                       ├─ Reuse    304, or an error with a stand-in
+//!        │                                       └─ Pass     the response passes
+//!        └─ Unsafe ── next ── invalidation, seldom a Store
+//! ```
+
+mod forward;
+mod lookup;
+mod reuse;
+mod unsafe_method;
+
+pub use forward::{AfterForward, Forward, Upkeep};
+pub use lookup::{AfterLookup, Lookup};
+pub use reuse::Reuse;
+pub use unsafe_method::{AfterUnsafe, Unsafe};
+
+use std::time::SystemTime;
+
+use http::Method;
+use http::header::{HeaderMap, RANGE};
+
+use crate::header::cache_control::RequestDirectives;
+use crate::key::PrimaryKey;
+use crate::mode::CacheMode;
+use crate::policy::Policy;
+use crate::reason::Reason;
+use crate::request::RequestHead;
+use crate::rules::storing::Asked;
+use crate::rules::{conditional, invalidation};
+
+/// What may follow the arrival of a request.
+#[derive(Debug)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "the engine has to handle every state"
+)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "moved once, and a box would cost every hit"
+)]
+pub enum Begin {
+    /// Look into the store.
+    Lookup(Lookup),
+    /// Ask the origin, without a look into the store.
+    Forward(Forward),
+    /// Nothing usable is stored for sure, and the request wants nothing else: 504.
+    Unsatisfiable(Reason),
+    /// A request that may change something at the origin.
+    Unsafe(Unsafe),
+    /// Keep out of it: neither request nor response is touched, and nothing is stored.
+    Bypass(Reason),
+}
+
+impl Begin {
+    /// Begins an exchange (RFC 9111 §2 and §4).
+    #[must_use]
+    pub fn new(policy: &Policy, request: &RequestHead<'_>, now: SystemTime) -> Self {
+        let is_head = *request.method == Method::HEAD;
+        if !is_head && *request.method != Method::GET {
+            return Self::other_method(policy, request, now);
+        }
+        let directives = RequestDirectives::read(request.headers);
+        if directives.no_store || request.mode == CacheMode::NoStore {
+            return Self::Bypass(Reason::RequestNoStore);
+        }
+        let Some(key) = PrimaryKey::derive(policy, request) else {
+            return Self::Bypass(Reason::NoAuthority);
+        };
+        if key.as_bytes().len() > policy.max_head_bytes {
+            return Self::Bypass(Reason::KeyTooLong);
+        }
+        let without_lookup = if request.headers.contains_key(RANGE) && !is_head {
+            Some(Reason::RangeRequest)
+        } else if conditional::is_for_origin(request.headers) {
+            Some(Reason::OriginPrecondition)
+        } else if request.mode == CacheMode::Reload {
+            Some(Reason::Reload)
+        } else {
+            None
+        };
+        let lookup = Lookup {
+            key,
+            directives,
+            mode: request.mode,
+            is_head,
+            asked_at: now,
+        };
+        match without_lookup {
+            None => Self::Lookup(lookup),
+            Some(reason) if lookup.wants_stored_only() => Self::Unsatisfiable(reason),
+            Some(reason) => Self::Forward(Forward::new(lookup.ask(request), None, None, reason)),
+        }
+    }
+
+    fn other_method(policy: &Policy, request: &RequestHead<'_>, now: SystemTime) -> Self {
+        if invalidation::is_safe(request.method) {
+            return Self::Bypass(Reason::Method);
+        }
+        let Some(key) = PrimaryKey::derive(policy, request) else {
+            return Self::Bypass(Reason::NoAuthority);
+        };
+        let directives = RequestDirectives::read(request.headers);
+        Self::Unsafe(Unsafe {
+            asked: ask(request, key, directives, now),
+        })
+    }
+}
+
+fn ask(
+    request: &RequestHead<'_>,
+    key: PrimaryKey,
+    directives: RequestDirectives,
+    asked_at: SystemTime,
+) -> Asked {
+    Asked {
+        key,
+        method: request.method.clone(),
+        uri: request.uri.clone(),
+        headers: request.headers.clone(),
+        directives,
+        mode: request.mode,
+        asked_at,
+    }
+}
+
+/// A response of the origin, without its body.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct ResponseHead<'a> {
+    /// The status code.
+    pub status: http::StatusCode,
+    /// The version.
+    pub version: http::Version,
+    /// The header section.
+    pub headers: &'a HeaderMap,
+}
+
+impl<'a, B> From<&'a http::Response<B>> for ResponseHead<'a> {
+    fn from(response: &'a http::Response<B>) -> Self {
+        Self {
+            status: response.status(),
+            version: response.version(),
+            headers: response.headers(),
+        }
+    }
+}

@@ -1,0 +1,528 @@
+//! The cache key (RFC 9111 §2) and the digests that stand for what must not be readable at rest.
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::Uri;
+use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderName, PROXY_AUTHORIZATION};
+use http::uri::Authority;
+
+use crate::policy::Policy;
+use crate::request::RequestHead;
+
+/// The key of a resource: everything but what `Vary` adds.
+///
+/// It is a preimage, not a digest: length-framed fields, so no two different resources have the
+/// same bytes. Backends that want a short key take [`digest`](Self::digest) and compare the bytes
+/// on reading. Credentials are in it as keyed digests only.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PrimaryKey {
+    bytes: Box<[u8]>,
+}
+
+/// A digest of 128 bits that cannot be steered.
+pub type Digest = [u8; 16];
+
+impl PrimaryKey {
+    /// The key of what `request` asks for, or why it has none.
+    pub(crate) fn derive(policy: &Policy, request: &RequestHead<'_>) -> Option<Self> {
+        let host = request.headers.get(HOST);
+        let authority = match request.uri.authority() {
+            Some(authority) => authority.clone(),
+            None => Authority::try_from(host?.as_bytes()).ok()?,
+        };
+        let mut key = Framed::default();
+        key.field(&[VERSION, policy.kind as u8]);
+        key.lower(request.uri.scheme_str().unwrap_or_default().as_bytes());
+        key.authority(request.uri, &authority);
+        key.path_and_query(request.uri);
+        // A client may name another host than the one it connects to; the origin believes `Host`.
+        match host {
+            Some(host)
+                if request
+                    .uri
+                    .authority()
+                    .is_some_and(|uri| !is_same_host(uri, host)) =>
+            {
+                key.lower(host.as_bytes());
+            }
+            _ => key.field(b""),
+        }
+        key.field(&policy.partition.of(policy, request, &authority));
+        Some(Self {
+            bytes: key.bytes.into(),
+        })
+    }
+
+    /// The key of another URI of the same origin, in the same partition as `request`.
+    pub(crate) fn derive_sibling(
+        policy: &Policy,
+        request: &RequestHead<'_>,
+        uri: &Uri,
+    ) -> Option<Self> {
+        Self::derive(policy, &RequestHead { uri, ..*request })
+    }
+
+    /// A key from the bytes of [`as_bytes`](Self::as_bytes).
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        Self {
+            bytes: bytes.into(),
+        }
+    }
+
+    /// The preimage.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// A digest of the preimage: BLAKE3, 128 bits.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        truncate(&blake3::hash(&self.bytes))
+    }
+}
+
+impl fmt::Debug for PrimaryKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A path can hold secrets, so not even this shows it.
+        write!(f, "PrimaryKey(")?;
+        for byte in self.digest() {
+            write!(f, "{byte:02x}")?;
+        }
+        write!(f, ")")
+    }
+}
+
+/// What keeps requests for one URI apart, so that they never share a stored response.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum Partition {
+    /// Nothing but the URI and `Vary`.
+    None,
+    /// The credentials of the request: user information in the URI, `Authorization`,
+    /// `Proxy-Authorization`, `Cookie`, and the fields that commonly carry an API key
+    /// (`X-API-Key`, `X-API-Token`, `X-Auth-Token`, `X-Access-Token`).
+    Credentials,
+    /// What this function finds in a request, or nothing.
+    By(PartitionFn),
+}
+
+/// A function that finds the partition of a request: the same bytes, the same partition.
+pub type PartitionFn = Arc<dyn Fn(&RequestHead<'_>) -> Option<Vec<u8>> + Send + Sync>;
+
+impl Partition {
+    /// A partition by whatever `find` returns, the tenant of a request, say. It must not panic.
+    pub fn by(find: impl Fn(&RequestHead<'_>) -> Option<Vec<u8>> + Send + Sync + 'static) -> Self {
+        Self::By(Arc::new(find))
+    }
+
+    /// The field of the key, empty for no partition.
+    fn of(&self, policy: &Policy, request: &RequestHead<'_>, authority: &Authority) -> Vec<u8> {
+        match self {
+            Self::None => Vec::new(),
+            Self::By(find) => find(request).map_or_else(Vec::new, |found| {
+                let mut digest = policy.secret.digest(b"partition");
+                digest.field(&found);
+                digest.finish().to_vec()
+            }),
+            Self::Credentials => credentials(policy, request.headers, authority),
+        }
+    }
+}
+
+impl fmt::Debug for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Credentials => "Credentials",
+            Self::By(_) => "By(..)",
+        })
+    }
+}
+
+/// The digest of all credentials, empty where there are none.
+fn credentials(policy: &Policy, headers: &HeaderMap, authority: &Authority) -> Vec<u8> {
+    let user = authority.as_str().rsplit_once('@').map(|(user, _)| user);
+    let mut found: Vec<(&str, &[u8])> = user
+        .map(|user| ("@", user.as_bytes()))
+        .into_iter()
+        .collect();
+    // One pass: most requests have few fields, and none of these.
+    for (name, value) in headers {
+        if is_credential(name) {
+            found.push((name.as_str(), value.as_bytes()));
+        }
+    }
+    if found.is_empty() {
+        return Vec::new();
+    }
+    found.sort_by_key(|(name, _)| *name);
+    let mut digest = policy.secret.digest(b"credentials");
+    for (name, value) in found {
+        digest.field(name.as_bytes());
+        digest.field(value);
+    }
+    digest.finish().to_vec()
+}
+
+fn is_credential(name: &HeaderName) -> bool {
+    *name == AUTHORIZATION
+        || *name == COOKIE
+        || *name == PROXY_AUTHORIZATION
+        || matches!(
+            name.as_str(),
+            "x-api-key" | "x-api-token" | "x-auth-token" | "x-access-token"
+        )
+}
+
+/// The secret that keyed digests are made with; never shown.
+#[derive(Clone, Copy)]
+pub struct Secret([u8; 32]);
+
+impl Secret {
+    /// No secret: digests are one-way, but a guess can be tested.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self([0; 32])
+    }
+
+    /// A secret of any length; 16 random bytes or more are enough.
+    #[must_use]
+    pub fn new(material: &[u8]) -> Self {
+        Self(blake3::derive_key(
+            "cache-core 2026 keyed digests v1",
+            material,
+        ))
+    }
+
+    /// A keyed digest over framed fields, of its own for each `purpose`.
+    pub(crate) fn digest(&self, purpose: &[u8]) -> KeyedDigest {
+        let mut digest = KeyedDigest(blake3::Hasher::new_keyed(&self.0));
+        digest.field(purpose);
+        digest
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// A keyed digest in the making.
+pub(crate) struct KeyedDigest(blake3::Hasher);
+
+impl KeyedDigest {
+    pub(crate) fn field(&mut self, field: &[u8]) {
+        self.0.update(&frame(field));
+        self.0.update(field);
+    }
+
+    pub(crate) fn finish(&self) -> Digest {
+        truncate(&self.0.finalize())
+    }
+}
+
+fn truncate(hash: &blake3::Hash) -> Digest {
+    let mut digest = Digest::default();
+    digest.copy_from_slice(&hash.as_bytes()[..16]);
+    digest
+}
+
+/// The length of a field, which goes before it.
+fn frame(field: &[u8]) -> [u8; 4] {
+    u32::try_from(field.len()).unwrap_or(u32::MAX).to_le_bytes()
+}
+
+/// The version of the key; another one makes every stored response a miss.
+const VERSION: u8 = 1;
+
+/// Bytes of length-framed fields.
+struct Framed {
+    bytes: Vec<u8>,
+}
+
+impl Default for Framed {
+    fn default() -> Self {
+        Self {
+            bytes: Vec::with_capacity(160),
+        }
+    }
+}
+
+impl Framed {
+    fn field(&mut self, field: &[u8]) {
+        self.bytes.extend_from_slice(&frame(field));
+        self.bytes.extend_from_slice(field);
+    }
+
+    /// A field that is written by `write`.
+    fn written(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; 4]);
+        write(&mut self.bytes);
+        let length = frame(&self.bytes[start + 4..]);
+        self.bytes[start..start + 4].copy_from_slice(&length);
+    }
+
+    fn lower(&mut self, field: &[u8]) {
+        self.written(|bytes| bytes.extend(field.iter().map(u8::to_ascii_lowercase)));
+    }
+
+    /// Host and port, in lower case and without the default port (RFC 9110 §4.2.3).
+    fn authority(&mut self, uri: &Uri, authority: &Authority) {
+        let port = authority.port_u16();
+        let default = match uri.scheme_str() {
+            Some("http") => Some(80),
+            Some("https") => Some(443),
+            _ => None,
+        };
+        self.written(|bytes| {
+            bytes.extend(
+                authority
+                    .host()
+                    .bytes()
+                    .map(|byte| byte.to_ascii_lowercase()),
+            );
+            if let Some(port) = port.filter(|port| Some(*port) != default) {
+                bytes.push(b':');
+                bytes.extend_from_slice(port.to_string().as_bytes());
+            }
+        });
+    }
+
+    /// Path and query, in two fields, so that an absent query is not an empty one.
+    fn path_and_query(&mut self, uri: &Uri) {
+        let path = match uri.path() {
+            "" => "/",
+            path => path,
+        };
+        self.written(|bytes| normalise_escapes(path.as_bytes(), bytes));
+        match uri.query() {
+            Some(query) => self.written(|bytes| {
+                bytes.push(b'?');
+                normalise_escapes(query.as_bytes(), bytes);
+            }),
+            None => self.field(b""),
+        }
+    }
+}
+
+/// Whether a `Host` field says what the target's authority says already.
+fn is_same_host(authority: &Authority, host: &http::HeaderValue) -> bool {
+    let without_user = match authority.as_str().rsplit_once('@') {
+        Some((_, host)) => host,
+        None => authority.as_str(),
+    };
+    without_user
+        .as_bytes()
+        .eq_ignore_ascii_case(host.as_bytes())
+}
+
+/// Percent-encoding in one form (RFC 3986 §6.2.2): digits in upper case, unreserved characters
+/// decoded. Reserved ones stay as they are, and so does an escape that is none.
+fn normalise_escapes(text: &[u8], normalised: &mut Vec<u8>) {
+    if !text.contains(&b'%') {
+        return normalised.extend_from_slice(text);
+    }
+    let mut rest = text;
+    while let [first, tail @ ..] = rest {
+        match (first, tail) {
+            (b'%', [high, low, after @ ..])
+                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
+            {
+                let decoded = hex(*high) << 4 | hex(*low);
+                if decoded.is_ascii_alphanumeric() || b"-._~".contains(&decoded) {
+                    normalised.push(decoded);
+                } else {
+                    normalised.extend([b'%', high.to_ascii_uppercase(), low.to_ascii_uppercase()]);
+                }
+                rest = after;
+            }
+            _ => {
+                normalised.push(*first);
+                rest = tail;
+            }
+        }
+    }
+}
+
+fn hex(digit: u8) -> u8 {
+    match digit {
+        b'0'..=b'9' => digit - b'0',
+        _ => (digit | 0x20).wrapping_sub(b'a').wrapping_add(10),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+
+    fn key_of(policy: &Policy, request: &Request<()>) -> Option<PrimaryKey> {
+        PrimaryKey::derive(policy, &RequestHead::from(request))
+    }
+
+    fn get(uri: &str, fields: &[(&str, &str)]) -> Request<()> {
+        let mut request = Request::get(uri);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        request.body(()).expect("a request")
+    }
+
+    fn key(uri: &str) -> PrimaryKey {
+        key_of(&Policy::private(), &get(uri, &[])).expect("a key")
+    }
+
+    #[test]
+    fn scheme_host_port_path_and_query_all_count() {
+        let uris = [
+            "http://a.test/",
+            "https://a.test/",
+            "http://b.test/",
+            "http://a.test:8080/",
+            "http://a.test/x",
+            "http://a.test/X",
+            "http://a.test/?",
+            "http://a.test/?x",
+            "http://a.test/x/",
+            "http://a.test/?x=1&y=2",
+            "http://a.test/?y=2&x=1",
+            "http://a.test/?x=1;y=2",
+            "http://a.test/%2Fx",
+            "http://a.test//x",
+        ];
+        for (index, one) in uris.iter().enumerate() {
+            for other in &uris[index + 1..] {
+                assert_ne!(key(one), key(other), "{one} {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_rfc_3986_calls_equivalent_is_one_key() {
+        assert_eq!(key("HTTP://A.TEST"), key("http://a.test:80/"));
+        assert_eq!(key("https://a.test:443/x"), key("https://a.test/x"));
+        assert_eq!(
+            key("http://a.test/%7euser%3a"),
+            key("http://a.test/~user%3A")
+        );
+    }
+
+    #[test]
+    fn reserved_characters_stay_encoded_and_broken_escapes_stay_broken() {
+        assert_ne!(key("http://a.test/a%2fb"), key("http://a.test/a/b"));
+        assert_ne!(key("http://a.test/a%3fb"), key("http://a.test/a?b"));
+        assert_eq!(key("http://a.test/a%2fb"), key("http://a.test/a%2Fb"));
+        assert_ne!(key("http://a.test/a%2"), key("http://a.test/a%252"));
+        assert_ne!(key("http://a.test/%zz"), key("http://a.test/%ZZ"));
+    }
+
+    #[test]
+    fn a_request_without_authority_has_no_key() {
+        let policy = Policy::private();
+        assert_eq!(key_of(&policy, &get("/x", &[])), None);
+        assert!(key_of(&policy, &get("/x", &[("host", "a.test")])).is_some());
+        assert_eq!(key_of(&policy, &get("/x", &[("host", "a b")])), None);
+    }
+
+    #[test]
+    fn the_host_field_counts_where_the_target_has_no_authority_and_where_it_differs() {
+        let policy = Policy::private();
+        let of = |uri, host| key_of(&policy, &get(uri, &[("host", host)]));
+        assert_ne!(of("/x", "a.test"), of("/x", "b.test"));
+        assert_eq!(of("/x", "a.test"), of("/x", "A.TEST"));
+        assert_ne!(
+            of("http://a.test/x", "a.test"),
+            of("http://a.test/x", "b.test")
+        );
+        assert_eq!(
+            of("http://a.test/x", "A.test"),
+            Some(key("http://a.test/x"))
+        );
+    }
+
+    #[test]
+    fn get_and_head_share_a_key() {
+        let mut head = get("http://a.test/", &[]);
+        *head.method_mut() = http::Method::HEAD;
+        assert_eq!(
+            key_of(&Policy::private(), &head),
+            Some(key("http://a.test/"))
+        );
+    }
+
+    #[test]
+    fn credentials_partition_a_private_cache() {
+        let policy = Policy::private();
+        let of = |fields: &[(&str, &str)]| key_of(&policy, &get("http://a.test/", fields));
+        let keys = [
+            of(&[]),
+            of(&[("authorization", "alice")]),
+            of(&[("authorization", "bob")]),
+            of(&[("proxy-authorization", "alice")]),
+            of(&[("cookie", "alice")]),
+            of(&[("x-api-key", "alice")]),
+            of(&[("authorization", "alice"), ("cookie", "alice")]),
+            of(&[("cookie", "a"), ("cookie", "b")]),
+            of(&[("cookie", "ab")]),
+            key_of(&policy, &get("http://alice@a.test/", &[])),
+        ];
+        for (index, one) in keys.iter().enumerate() {
+            assert!(
+                keys[index + 1..].iter().all(|other| one != other),
+                "{index}"
+            );
+        }
+        assert_eq!(
+            of(&[("cookie", "c"), ("authorization", "a")]),
+            of(&[("authorization", "a"), ("cookie", "c")])
+        );
+    }
+
+    #[test]
+    fn a_shared_cache_has_one_partition() {
+        let of =
+            |fields: &[(&str, &str)]| key_of(&Policy::shared(), &get("http://a.test/", fields));
+        assert_eq!(of(&[("authorization", "alice")]), of(&[]));
+    }
+
+    #[test]
+    fn private_and_shared_caches_never_share_an_entry() {
+        let request = get("http://a.test/", &[]);
+        let private = Policy::private().partition(Partition::None);
+        assert_ne!(
+            key_of(&private, &request),
+            key_of(&Policy::shared(), &request)
+        );
+    }
+
+    #[test]
+    fn a_partition_of_ones_own_replaces_the_credentials() {
+        let policy = Policy::private().partition(Partition::by(|request| {
+            let tenant = request.headers.get("x-tenant")?;
+            Some(tenant.as_bytes().to_vec())
+        }));
+        let of = |fields: &[(&str, &str)]| key_of(&policy, &get("http://a.test/", fields));
+        assert_eq!(of(&[("authorization", "alice")]), of(&[]));
+        assert_ne!(of(&[("x-tenant", "a")]), of(&[("x-tenant", "b")]));
+        assert_ne!(of(&[("x-tenant", "")]), of(&[]));
+    }
+
+    #[test]
+    fn no_credential_is_readable_in_a_key_and_the_secret_changes_its_digest() {
+        let request = get(
+            "http://user:hunter2@a.test/",
+            &[("authorization", "hunter2")],
+        );
+        let plain = key_of(&Policy::private(), &request).expect("a key");
+        let keyed = key_of(&Policy::private().secret(Secret::new(b"s")), &request).expect("a key");
+        assert_ne!(plain, keyed);
+        for key in [plain, keyed] {
+            assert!(!key.as_bytes().windows(7).any(|window| window == b"hunter2"));
+        }
+    }
+}

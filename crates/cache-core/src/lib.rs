@@ -1,0 +1,47 @@
+//! RFC 9111 without IO: the policy of an HTTP cache, its key, and the port that a store implements.
+//!
+//! Nothing here waits, reads a clock, draws a random number or touches a byte of a body: `now` is an
+//! argument, and so is everything that was found in the store. Reading header fields is total: what
+//! is malformed has its most restrictive meaning. All arithmetic on times saturates. Nothing panics.
+//!
+//! An exchange starts with [`Begin::new`] and goes on by consuming its states.
+
+mod policy;
+pub use policy::{Policy, Retention};
+
+mod key;
+pub use key::{Digest, Partition, PartitionFn, PrimaryKey, Secret};
+
+mod mode;
+pub use mode::CacheMode;
+
+mod request;
+pub use request::RequestHead;
+
+mod exchange;
+pub use exchange::{
+    AfterForward, AfterLookup, AfterUnsafe, Begin, Forward, Lookup, ResponseHead, Reuse, Unsafe,
+    Upkeep,
+};
+
+mod reason;
+pub use reason::Reason;
+
+mod info;
+pub use info::{CacheInfo, Outcome, Storing};
+
+mod stored;
+pub use stored::{SelectingField, StoredHead};
+
+mod backend;
+pub use backend::{
+    Answer, Backend, BackendError, BackendErrorKind, BodyWriter, BoxFuture, Candidates, Entry,
+    Query, ReadBody, Source, StoredBody, Token,
+};
+
+mod header;
+pub use header::connection::strip_hop_by_hop;
+
+mod rules;
+pub use rules::freshness::{Freshness, LifetimeSource};
+pub use rules::storing::content_length;

@@ -1,0 +1,196 @@
+//! The settings that the rules read.
+
+use std::time::Duration;
+
+use crate::key::{Partition, Secret};
+
+/// How a cache behaves: its kind (RFC 9111 §1) and the freedom that RFC 9111 leaves to it.
+///
+/// ```
+/// use cache_core::{Partition, Policy};
+/// use std::time::Duration;
+///
+/// // One user, or many that must never share an entry: the default of `CacheLayer::new`.
+/// let private = Policy::private();
+///
+/// // A gateway whose store serves everybody.
+/// let shared = Policy::shared().default_ttl(Duration::from_secs(60));
+///
+/// // Private, one partition for each tenant instead of one for each credential.
+/// let tenants = Policy::private().partition(Partition::by(|request| {
+///     request.headers.get("x-tenant").map(|tenant| tenant.as_bytes().to_vec())
+/// }));
+/// # let _ = (private, shared, tenants);
+/// ```
+#[derive(Debug, Clone)]
+pub struct Policy {
+    pub(crate) kind: Kind,
+    pub(crate) partition: Partition,
+    pub(crate) secret: Secret,
+    pub(crate) default_ttl: Option<Duration>,
+    pub(crate) max_ttl: Option<Duration>,
+    pub(crate) heuristic_cap: Duration,
+    pub(crate) retention: Retention,
+    pub(crate) stale_while_revalidate: Option<Duration>,
+    pub(crate) stale_if_error: Option<Duration>,
+    pub(crate) always_revalidate: bool,
+    pub(crate) max_body_bytes: u64,
+    pub(crate) max_head_bytes: usize,
+}
+
+/// The two kinds of cache (RFC 9111 §1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Private,
+    Shared,
+}
+
+/// How long a stored response is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Retention {
+    /// Until it is stale, plus the longest of its stale windows and this time, in which it can be
+    /// validated or serve while the origin is down.
+    Grace(Duration),
+    /// Until it is replaced, invalidated or evicted.
+    Forever,
+}
+
+impl Policy {
+    /// A private cache, partitioned by the credentials of the request.
+    #[must_use]
+    pub fn private() -> Self {
+        Self {
+            kind: Kind::Private,
+            partition: Partition::Credentials,
+            secret: Secret::none(),
+            default_ttl: None,
+            max_ttl: None,
+            heuristic_cap: Duration::from_secs(24 * 60 * 60),
+            retention: Retention::Grace(Duration::from_secs(60 * 60)),
+            stale_while_revalidate: None,
+            stale_if_error: None,
+            always_revalidate: false,
+            max_body_bytes: 16 << 20,
+            max_head_bytes: 64 << 10,
+        }
+    }
+
+    /// A shared cache: one partition for all, and the rules of RFC 9111 that protect its users
+    /// from one another (`private`, `s-maxage`, `proxy-revalidate`, `Authorization` §3.5).
+    #[must_use]
+    pub fn shared() -> Self {
+        Self {
+            kind: Kind::Shared,
+            partition: Partition::None,
+            ..Self::private()
+        }
+    }
+
+    /// Whether this is a shared cache.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.kind == Kind::Shared
+    }
+
+    /// What keeps requests apart beside the URI. Default: credentials in a private cache, nothing
+    /// in a shared one.
+    #[must_use]
+    pub fn partition(mut self, partition: Partition) -> Self {
+        self.partition = partition;
+        self
+    }
+
+    /// The secret that digests of credentials and of fields named by `Vary` are keyed with; all
+    /// replicas that share a store need the same one. Default: none.
+    ///
+    /// Without a secret the digests are still one-way, but who can read the store can test a guess.
+    #[must_use]
+    pub fn secret(mut self, secret: Secret) -> Self {
+        self.secret = secret;
+        self
+    }
+
+    /// The freshness lifetime of a cacheable response for which the origin gives none, instead of
+    /// the heuristic of RFC 9111 §4.2.2. Default: none.
+    #[must_use]
+    pub fn default_ttl(mut self, lifetime: Duration) -> Self {
+        self.default_ttl = Some(lifetime);
+        self
+    }
+
+    /// The longest freshness lifetime, whatever the origin says. Default: none.
+    #[must_use]
+    pub fn max_ttl(mut self, lifetime: Duration) -> Self {
+        self.max_ttl = Some(lifetime);
+        self
+    }
+
+    /// The longest lifetime that the heuristic of RFC 9111 §4.2.2 may find. Default: 24 hours.
+    #[must_use]
+    pub fn heuristic_cap(mut self, lifetime: Duration) -> Self {
+        self.heuristic_cap = lifetime;
+        self
+    }
+
+    /// How long a response is kept after its stale windows, for validation and for the time in
+    /// which the origin cannot be reached. Default: one hour.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.retention = Retention::Grace(grace);
+        self
+    }
+
+    /// How long a response is kept. Default: one hour of [`grace`](Self::grace).
+    #[must_use]
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.retention = retention;
+        self
+    }
+
+    /// `stale-while-revalidate` (RFC 5861 §3) for responses that do not say. Default: none.
+    #[must_use]
+    pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
+        self.stale_while_revalidate = Some(window);
+        self
+    }
+
+    /// `stale-if-error` (RFC 5861 §4) for responses that do not say. Default: none.
+    ///
+    /// It is about error responses (500, 502, 503, 504). While no response comes at all, a stale
+    /// one that nothing forbids is served as long as it is kept (RFC 9111 §4.2.4).
+    #[must_use]
+    pub fn stale_if_error(mut self, window: Duration) -> Self {
+        self.stale_if_error = Some(window);
+        self
+    }
+
+    /// Whether even a fresh response is validated before each use, where it has a validator and
+    /// is not `immutable`. Default: no.
+    #[must_use]
+    pub fn always_revalidate(mut self, always: bool) -> Self {
+        self.always_revalidate = always;
+        self
+    }
+
+    /// The longest body that is stored, in bytes; a longer one passes through. Default: 16 MiB.
+    #[must_use]
+    pub fn max_body_bytes(mut self, bytes: u64) -> Self {
+        self.max_body_bytes = bytes;
+        self
+    }
+
+    /// The largest header section that is stored, and the longest key, in bytes. Default: 64 KiB.
+    #[must_use]
+    pub fn max_head_bytes(mut self, bytes: usize) -> Self {
+        self.max_head_bytes = bytes;
+        self
+    }
+}
+
+impl Default for Policy {
+    /// [`Policy::private`].
+    fn default() -> Self {
+        Self::private()
+    }
+}

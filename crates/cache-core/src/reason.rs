@@ -1,0 +1,150 @@
+//! Why the cache did what it did.
+
+use std::fmt;
+
+/// Why a response was or was not reused, or was or was not stored.
+///
+/// One enum for the log line, [`CacheInfo`](crate::CacheInfo) and the tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The stored response is fresh.
+    Fresh,
+    /// The stored response was validated by the origin.
+    Validated,
+    /// Stale, within `stale-while-revalidate`; a validation runs in the background.
+    StaleWhileRevalidate,
+    /// Stale, within `stale-if-error`, and the origin answered with an error.
+    StaleIfError,
+    /// Stale, and the origin could not be reached.
+    Disconnected,
+    /// Stale, within the request's `max-stale`.
+    MaxStale,
+    /// Stale, and the request's mode takes stale responses.
+    ModeTakesStale,
+
+    /// Nothing is stored for this URI.
+    UriMiss,
+    /// Responses are stored, but none was selected by the same request fields.
+    VaryMiss,
+    /// The stored response is stale.
+    Stale,
+    /// The stored response has `no-cache`.
+    ResponseNoCache,
+    /// The request has `no-cache`, or its mode asks for validation.
+    RequestNoCache,
+    /// The stored response is older than the request's `max-age`.
+    RequestMaxAge,
+    /// The stored response is not fresh for as long as the request's `min-fresh`.
+    RequestMinFresh,
+    /// The policy validates every response.
+    AlwaysRevalidate,
+    /// The request's mode reloads.
+    Reload,
+    /// The request asks for a part, which is not answered from the store.
+    RangeRequest,
+    /// The request has a precondition that only the origin can evaluate.
+    OriginPrecondition,
+
+    /// The method is not one whose responses are reused.
+    Method,
+    /// The request, or its mode, says `no-store`.
+    RequestNoStore,
+    /// The request's target names no authority.
+    NoAuthority,
+    /// The key is longer than the policy allows.
+    KeyTooLong,
+    /// The store failed or took too long.
+    BackendUnavailable,
+
+    /// The response says `no-store`.
+    ResponseNoStore,
+    /// The response says `private` and the cache is shared.
+    Private,
+    /// The request has `Authorization`, the cache is shared and nothing permits storing.
+    Authorization,
+    /// The response sets a cookie, the cache is shared and nothing says that it may be stored.
+    SetCookie,
+    /// The response was selected by something other than request fields.
+    VaryStar,
+    /// `Vary` names more fields than are kept.
+    VaryTooLong,
+    /// The status code is one that the cache does not understand, and it has to.
+    StatusNotUnderstood,
+    /// Nothing gives the response a lifetime, and it has no validator.
+    NoFreshness,
+    /// The response is partial.
+    PartialContent,
+    /// The response answers the caller's own precondition.
+    CallerPrecondition,
+    /// The 304 is not for the validator that was sent.
+    ForeignNotModified,
+    /// The body is longer than the policy allows.
+    BodyTooLarge,
+    /// The header section is larger than the policy allows.
+    HeadTooLarge,
+    /// The request's mode writes nothing.
+    ReadOnly,
+
+    /// Nothing usable is stored, and the request wants nothing else.
+    OnlyIfCached,
+}
+
+impl Reason {
+    /// A sentence for people.
+    #[must_use]
+    pub fn explain(self) -> &'static str {
+        match self {
+            Self::Fresh => "the stored response is fresh",
+            Self::Validated => "the origin validated the stored response",
+            Self::StaleWhileRevalidate => {
+                "stale, within stale-while-revalidate; validating in the background"
+            }
+            Self::StaleIfError => {
+                "stale, within stale-if-error, and the origin answered with an error"
+            }
+            Self::Disconnected => "stale, and the origin could not be reached",
+            Self::MaxStale => "stale, within the max-stale of the request",
+            Self::ModeTakesStale => "stale, and the mode of the request takes stale responses",
+            Self::UriMiss => "nothing is stored for this URI",
+            Self::VaryMiss => "no stored response was selected by the same request fields",
+            Self::Stale => "the stored response is stale",
+            Self::ResponseNoCache => "the stored response has no-cache",
+            Self::RequestNoCache => "the request asks for validation",
+            Self::RequestMaxAge => "the stored response is older than the max-age of the request",
+            Self::RequestMinFresh => {
+                "the stored response is not fresh for the min-fresh of the request"
+            }
+            Self::AlwaysRevalidate => "the policy validates every response",
+            Self::Reload => "the mode of the request reloads",
+            Self::RangeRequest => "the request asks for a part",
+            Self::OriginPrecondition => "the request has a precondition for the origin",
+            Self::Method => "responses to this method are not reused",
+            Self::RequestNoStore => "the request says no-store",
+            Self::NoAuthority => "the target of the request names no authority",
+            Self::KeyTooLong => "the key is longer than the policy allows",
+            Self::BackendUnavailable => "the store failed or took too long",
+            Self::ResponseNoStore => "the response says no-store",
+            Self::Private => "the response is private and the cache is shared",
+            Self::Authorization => "the request has credentials and the cache is shared",
+            Self::SetCookie => "the response sets a cookie and the cache is shared",
+            Self::VaryStar => "the response varies by more than request fields",
+            Self::VaryTooLong => "the response varies by too many fields",
+            Self::StatusNotUnderstood => "the status code is not understood",
+            Self::NoFreshness => "the response has neither a lifetime nor a validator",
+            Self::PartialContent => "the response is partial",
+            Self::CallerPrecondition => "the response answers a precondition of the caller",
+            Self::ForeignNotModified => "the 304 is not for the stored response",
+            Self::BodyTooLarge => "the body is longer than the policy allows",
+            Self::HeadTooLarge => "the header section is larger than the policy allows",
+            Self::ReadOnly => "the mode of the request writes nothing",
+            Self::OnlyIfCached => "nothing usable is stored and the request wants nothing else",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.explain())
+    }
+}

@@ -1,0 +1,211 @@
+//! Which stored responses an unsafe request makes invalid (RFC 9111 §4.4).
+
+use http::header::{CONTENT_LOCATION, HeaderMap, LOCATION};
+use http::uri::{Authority, PathAndQuery};
+use http::{Method, StatusCode, Uri};
+
+/// Whether a method is known not to change anything (RFC 9110 §9.2.1, and the registry that it
+/// sets up). One that is not known may.
+pub(crate) fn is_safe(method: &Method) -> bool {
+    matches!(
+        method.as_str(),
+        "GET" | "HEAD" | "OPTIONS" | "TRACE" | "QUERY" | "PROPFIND" | "REPORT" | "SEARCH"
+    )
+}
+
+/// The URIs that a response to an unsafe request makes invalid: the target, and where the response
+/// names others of the same origin, those.
+pub(crate) fn invalidated(target: &Uri, status: StatusCode, headers: &HeaderMap) -> Vec<Uri> {
+    if !status.is_success() && !status.is_redirection() {
+        return Vec::new();
+    }
+    let named = [LOCATION, CONTENT_LOCATION].into_iter().filter_map(|name| {
+        let reference = headers.get(name)?.to_str().ok()?;
+        resolve(target, reference).filter(|uri| is_same_origin(uri, target))
+    });
+    let mut uris = vec![target.clone()];
+    for uri in named {
+        if !uris.contains(&uri) {
+            uris.push(uri);
+        }
+    }
+    uris
+}
+
+/// Whether `Content-Location` names the target itself, so that the content of the response is what
+/// a GET would get (RFC 9110 §9.3.3).
+pub(crate) fn describes_target(target: &Uri, headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(CONTENT_LOCATION).iter();
+    match (lines.next(), lines.next()) {
+        (Some(reference), None) => reference
+            .to_str()
+            .ok()
+            .and_then(|reference| resolve(target, reference))
+            .is_some_and(|uri| uri == *target),
+        _ => false,
+    }
+}
+
+/// Resolves a reference against the target (RFC 3986 §5.2); what cannot be resolved is nothing.
+fn resolve(target: &Uri, reference: &str) -> Option<Uri> {
+    let reference = reference.split('#').next().unwrap_or_default();
+    let path_and_query = |text: &str| {
+        let mut parts = target.clone().into_parts();
+        parts.path_and_query = Some(PathAndQuery::try_from(remove_dot_segments(text)).ok()?);
+        Uri::from_parts(parts).ok()
+    };
+    if let Some(network_path) = reference.strip_prefix("//") {
+        return format!("{}://{network_path}", target.scheme_str()?)
+            .parse()
+            .ok();
+    }
+    if reference.is_empty() {
+        return Some(target.clone());
+    }
+    if reference.starts_with('/') {
+        return path_and_query(reference);
+    }
+    if let Some(query) = reference.strip_prefix('?') {
+        return path_and_query(&format!("{}?{query}", target.path()));
+    }
+    let first = reference.split(['/', '?']).next().unwrap_or_default();
+    if first.contains(':') {
+        return reference
+            .parse()
+            .ok()
+            .filter(|uri: &Uri| uri.scheme().is_some());
+    }
+    let (directory, _) = target.path().rsplit_once('/')?;
+    path_and_query(&format!("{directory}/{reference}"))
+}
+
+/// Removes `.` and `..` from the path of a reference (RFC 3986 §5.2.4).
+fn remove_dot_segments(reference: &str) -> String {
+    let (path, query) = match reference.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (reference, None),
+    };
+    let mut segments = Vec::new();
+    let mut rest = path.strip_prefix('/').unwrap_or(path).split('/').peekable();
+    while let Some(segment) = rest.next() {
+        let is_last = rest.peek().is_none();
+        match segment {
+            "." | ".." => {
+                if segment == ".." {
+                    segments.pop();
+                }
+                if is_last {
+                    segments.push("");
+                }
+            }
+            _ => segments.push(segment),
+        }
+    }
+    let path = segments.join("/");
+    match query {
+        Some(query) => format!("/{path}?{query}"),
+        None => format!("/{path}"),
+    }
+}
+
+/// Same scheme, host and port (RFC 9110 §4.3.1).
+fn is_same_origin(one: &Uri, other: &Uri) -> bool {
+    let scheme = |uri: &Uri| uri.scheme_str().map(str::to_ascii_lowercase);
+    let default = match scheme(other).as_deref() {
+        Some("http") => Some(80),
+        Some("https") => Some(443),
+        _ => None,
+    };
+    let origin = |uri: &Uri| {
+        let host = uri.host().map(str::to_ascii_lowercase);
+        let port = uri.authority().and_then(Authority::port_u16).or(default);
+        (host, port)
+    };
+    scheme(one) == scheme(other) && origin(one) == origin(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    const TARGET: &str = "http://a.test/dir/page?q";
+
+    #[track_caller]
+    fn check(reference: &str, expected: Option<&str>) {
+        let target: Uri = TARGET.parse().expect("a URI");
+        let expected = expected.map(|uri| uri.parse::<Uri>().expect("a URI"));
+        assert_eq!(resolve(&target, reference), expected, "{reference:?}");
+    }
+
+    #[test]
+    fn references_are_resolved_against_the_target() {
+        check("", Some(TARGET));
+        check("#part", Some(TARGET));
+        check("other", Some("http://a.test/dir/other"));
+        check("?r", Some("http://a.test/dir/page?r"));
+        check("/x?y#z", Some("http://a.test/x?y"));
+        check("../x/./y/..", Some("http://a.test/x/"));
+        check("../../../x", Some("http://a.test/x"));
+        check("//b.test/x", Some("http://b.test/x"));
+        check("https://b.test/x", Some("https://b.test/x"));
+        check("mailto:someone", None);
+    }
+
+    fn invalidated_by(status: u16, fields: &[(&'static str, &'static str)]) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        let target = TARGET.parse().expect("a URI");
+        let status = StatusCode::from_u16(status).expect("a status code");
+        invalidated(&target, status, &headers)
+            .iter()
+            .map(Uri::to_string)
+            .collect()
+    }
+
+    #[test]
+    fn success_and_redirection_invalidate_the_target_and_errors_do_not() {
+        for status in [200, 201, 204, 301, 302, 303] {
+            assert_eq!(invalidated_by(status, &[]), [TARGET], "{status}");
+        }
+        for status in [400, 404, 409, 500, 503] {
+            assert_eq!(invalidated_by(status, &[]), [""; 0], "{status}");
+        }
+    }
+
+    #[test]
+    fn locations_of_the_same_origin_are_invalidated_and_others_are_not() {
+        let same = [
+            ("location", "/new"),
+            ("content-location", "http://A.test:80/dir/x"),
+        ];
+        let expected = [TARGET, "http://a.test/new", "http://a.test:80/dir/x"];
+        assert_eq!(
+            invalidated_by(201, &same),
+            expected.map(|uri| uri.replace("a.test:80", "A.test:80"))
+        );
+        for other in [
+            "https://a.test/x",
+            "http://b.test/x",
+            "http://a.test:81/x",
+            "//b.test/x",
+        ] {
+            assert_eq!(
+                invalidated_by(201, &[("location", other)]),
+                [TARGET],
+                "{other}"
+            );
+        }
+    }
+
+    #[test]
+    fn unknown_methods_are_not_safe() {
+        assert!(is_safe(&Method::GET));
+        for method in ["POST", "PUT", "DELETE", "PATCH", "M-SEARCH", "get"] {
+            let method = Method::from_bytes(method.as_bytes()).expect("a method");
+            assert!(!is_safe(&method), "{method}");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Whether a stored response answers a request (RFC 9111 §4 and §4.2.4, RFC 5861).
+
+use std::time::{Duration, SystemTime};
+
+use http::StatusCode;
+
+use crate::header::age::DeltaSeconds;
+use crate::header::cache_control::RequestDirectives;
+use crate::mode::CacheMode;
+use crate::policy::Policy;
+use crate::reason::Reason;
+use crate::stored::StoredHead;
+
+/// What may be done with a stored response that matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reusing {
+    /// Reuse it.
+    Allowed(Reason),
+    /// Reuse it, and validate it in the background.
+    AllowedWhileRevalidating,
+    /// Not without asking the origin.
+    Refused(Reason),
+}
+
+/// Judges a stored response; what the origin forbids comes before what the request permits.
+pub(crate) fn reuse(
+    policy: &Policy,
+    directives: &RequestDirectives,
+    mode: CacheMode,
+    stored: &StoredHead,
+    now: SystemTime,
+) -> Reusing {
+    let freshness = &stored.freshness;
+    if freshness.always_validate {
+        return Reusing::Refused(Reason::ResponseNoCache);
+    }
+    let remaining = stored.remaining(now);
+    let is_fresh = !remaining.is_zero();
+    if mode.takes_stale() && (is_fresh || !freshness.must_revalidate) {
+        return Reusing::Allowed(if is_fresh {
+            Reason::Fresh
+        } else {
+            Reason::ModeTakesStale
+        });
+    }
+    if let Some(reason) = request_refuses(directives, mode, stored, now, remaining) {
+        return Reusing::Refused(reason);
+    }
+    if policy.always_revalidate && stored.has_validator() && !(is_fresh && freshness.immutable) {
+        return Reusing::Refused(Reason::AlwaysRevalidate);
+    }
+    if is_fresh {
+        return Reusing::Allowed(Reason::Fresh);
+    }
+    if freshness.must_revalidate {
+        return Reusing::Refused(Reason::Stale);
+    }
+    let stale_for = stored.stale_for(now);
+    if directives
+        .max_stale
+        .is_some_and(|bound| covers(bound, stale_for))
+    {
+        return Reusing::Allowed(Reason::MaxStale);
+    }
+    if stale_for < freshness.stale_while_revalidate && !directives.only_if_cached {
+        return Reusing::AllowedWhileRevalidating;
+    }
+    Reusing::Refused(Reason::Stale)
+}
+
+/// What the request itself holds against a stored response, however fresh (RFC 9111 §5.2.1).
+fn request_refuses(
+    directives: &RequestDirectives,
+    mode: CacheMode,
+    stored: &StoredHead,
+    now: SystemTime,
+    remaining: Duration,
+) -> Option<Reason> {
+    if directives.no_cache || mode == CacheMode::NoCache {
+        return Some(Reason::RequestNoCache);
+    }
+    if let Some(max_age) = directives.max_age {
+        // §5.2.1.1: whether "unless max-stale is present" lifts the bound is not said; it does not.
+        if stored.age(now) > max_age.duration() {
+            return Some(Reason::RequestMaxAge);
+        }
+    }
+    if let Some(min_fresh) = directives.min_fresh {
+        if remaining < min_fresh.duration() {
+            return Some(Reason::RequestMinFresh);
+        }
+    }
+    None
+}
+
+fn covers(bound: DeltaSeconds, stale_for: Duration) -> bool {
+    stale_for <= bound.duration()
+}
+
+/// Why the origin gave no usable response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// No response at all.
+    Disconnected,
+    /// An error response.
+    Status(StatusCode),
+}
+
+/// Whether a stored response may stand in for one that the origin failed to give.
+pub(crate) fn stand_in(
+    directives: &RequestDirectives,
+    mode: CacheMode,
+    stored: &StoredHead,
+    failure: Failure,
+    now: SystemTime,
+) -> Option<Reason> {
+    let freshness = &stored.freshness;
+    let is_fresh = !stored.remaining(now).is_zero();
+    if freshness.always_validate || freshness.must_revalidate && !is_fresh {
+        return None;
+    }
+    let stale_for = stored.stale_for(now);
+    let asked_for = directives
+        .stale_if_error
+        .is_some_and(|bound| covers(bound, stale_for));
+    let wants_validation =
+        directives.no_cache || matches!(mode, CacheMode::NoCache | CacheMode::Reload);
+    if wants_validation && !asked_for {
+        return None;
+    }
+    let is_within = asked_for || stale_for < freshness.stale_if_error;
+    match failure {
+        Failure::Disconnected if is_within => Some(Reason::StaleIfError),
+        Failure::Disconnected => Some(Reason::Disconnected),
+        Failure::Status(status) => (is_error(status) && is_within).then_some(Reason::StaleIfError),
+    }
+}
+
+/// The errors of RFC 5861 §4.
+pub(crate) fn is_error(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 500 | 502 | 503 | 504)
+}

@@ -1,0 +1,206 @@
+//! Which responses are stored (RFC 9111 §3).
+
+use std::time::SystemTime;
+
+use http::header::{
+    AGE, AUTHORIZATION, CONTENT_LENGTH, DATE, EXPIRES, HeaderMap, HeaderValue, SET_COOKIE,
+};
+use http::{Method, StatusCode, Version};
+
+use crate::header::cache_control::{RequestDirectives, ResponseDirectives};
+use crate::header::{connection, date};
+use crate::key::PrimaryKey;
+use crate::mode::CacheMode;
+use crate::policy::Policy;
+use crate::reason::Reason;
+use crate::rules::freshness::{Freshness, LifetimeSource, is_heuristically_cacheable};
+use crate::rules::selection;
+use crate::stored::{StoredHead, has_validator, unshared, weight};
+
+/// What storing needs to know of the request that a response answers.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    pub(crate) key: PrimaryKey,
+    pub(crate) method: Method,
+    pub(crate) uri: http::Uri,
+    pub(crate) headers: HeaderMap,
+    pub(crate) directives: RequestDirectives,
+    pub(crate) mode: CacheMode,
+    pub(crate) asked_at: SystemTime,
+}
+
+/// A response as the origin sent it, without its body.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Received<'a> {
+    pub(crate) status: StatusCode,
+    pub(crate) version: Version,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) received_at: SystemTime,
+}
+
+/// The head to store for `received`, or why it is not stored.
+pub(crate) fn store(
+    policy: &Policy,
+    asked: &Asked,
+    received: &Received<'_>,
+) -> Result<StoredHead, Reason> {
+    let directives = ResponseDirectives::read(received.headers);
+    permit(policy, asked, received, &directives)?;
+
+    let mut headers = unshared(received.headers);
+    connection::strip_hop_by_hop(&mut headers);
+    if policy.is_shared() {
+        for name in &directives.private_fields {
+            headers.remove(name);
+        }
+    }
+    if !headers.contains_key(DATE) {
+        headers.insert(DATE, date::format(received.received_at));
+    }
+    let freshness = Freshness::of(
+        policy,
+        received.status,
+        &headers,
+        &directives,
+        asked.asked_at,
+        received.received_at,
+    );
+    let is_useful = !freshness.lifetime.is_zero()
+        || !freshness.stale_while_revalidate.is_zero()
+        || !freshness.stale_if_error.is_zero()
+        || has_validator(&headers);
+    if !is_useful || !is_cacheable(received.status, &directives, freshness.source) {
+        return Err(Reason::NoFreshness);
+    }
+    if headers.contains_key(SET_COOKIE)
+        && !directives.public
+        && freshness.source != LifetimeSource::Explicit
+    {
+        // A cookie is for one user and one time, unless the origin itself says otherwise.
+        if policy.is_shared() {
+            return Err(Reason::SetCookie);
+        }
+        headers.remove(SET_COOKIE);
+    }
+    // The place that a hit writes the age to.
+    headers.insert(AGE, HeaderValue::from_static("0"));
+    let selecting = selection::selecting(policy, &asked.headers, &headers)?;
+    if weight(&headers).saturating_add(asked.key.as_bytes().len()) > policy.max_head_bytes {
+        return Err(Reason::HeadTooLarge);
+    }
+    Ok(StoredHead {
+        key: asked.key.clone(),
+        status: received.status,
+        version: received.version,
+        headers,
+        selecting,
+        requested_at: asked.asked_at,
+        received_at: received.received_at,
+        freshness,
+    })
+}
+
+/// The prohibitions, strongest first.
+fn permit(
+    policy: &Policy,
+    asked: &Asked,
+    received: &Received<'_>,
+    directives: &ResponseDirectives,
+) -> Result<(), Reason> {
+    if asked.mode == CacheMode::ReadOnly {
+        return Err(Reason::ReadOnly);
+    }
+    if asked.mode == CacheMode::NoStore || asked.directives.no_store {
+        return Err(Reason::RequestNoStore);
+    }
+    refuse_status(received.status)?;
+    // RFC 9111 §5.2.2.3: with must-understand, no-store is for caches that do not understand.
+    if directives.must_understand {
+        if !is_understood(received.status) {
+            return Err(Reason::StatusNotUnderstood);
+        }
+    } else if directives.no_store {
+        return Err(Reason::ResponseNoStore);
+    }
+    if policy.is_shared() {
+        if directives.private {
+            return Err(Reason::Private);
+        }
+        let permits =
+            directives.public || directives.must_revalidate || directives.s_maxage.is_some();
+        if asked.headers.contains_key(AUTHORIZATION) && !permits {
+            return Err(Reason::Authorization);
+        }
+    }
+    let length = content_length(received.headers);
+    if length.is_some_and(|length| length > policy.max_body_bytes) {
+        return Err(Reason::BodyTooLarge);
+    }
+    Ok(())
+}
+
+/// Status codes whose responses are about one exchange, not about the resource.
+fn refuse_status(status: StatusCode) -> Result<(), Reason> {
+    match status {
+        _ if status.is_informational() => Err(Reason::StatusNotUnderstood),
+        StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => {
+            Err(Reason::PartialContent)
+        }
+        StatusCode::NOT_MODIFIED | StatusCode::PRECONDITION_FAILED => {
+            Err(Reason::CallerPrecondition)
+        }
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED
+        | StatusCode::MISDIRECTED_REQUEST
+        | StatusCode::TOO_EARLY => Err(Reason::StatusNotUnderstood),
+        _ => Ok(()),
+    }
+}
+
+/// Whether RFC 9111 §3 lets the response be stored at all, in its last condition.
+fn is_cacheable(
+    status: StatusCode,
+    directives: &ResponseDirectives,
+    source: LifetimeSource,
+) -> bool {
+    source == LifetimeSource::Explicit
+        || directives.public
+        || directives.private
+        || is_heuristically_cacheable(status)
+}
+
+/// The final status codes of RFC 9110 §15, whose caching requirements are met here.
+fn is_understood(status: StatusCode) -> bool {
+    matches!(
+        status.as_u16(),
+        200..=205 | 300..=303 | 305 | 307 | 308 | 400..=406 | 408..=411 | 413..=415 | 417 | 422 | 426
+            | 500..=505
+    )
+}
+
+/// The length of the body that the header section announces, in bytes.
+///
+/// Several equal values are one; a value that is no number, or different ones, announce nothing.
+#[must_use]
+pub fn content_length(headers: &HeaderMap) -> Option<u64> {
+    let mut lengths = headers
+        .get_all(CONTENT_LENGTH)
+        .iter()
+        .flat_map(|line| crate::header::list::members(line.as_bytes()))
+        .map(|member| {
+            let digits = std::str::from_utf8(member).ok()?;
+            digits
+                .bytes()
+                .all(|byte| byte.is_ascii_digit())
+                .then(|| digits.parse::<u64>().ok())?
+        });
+    let first = lengths.next()??;
+    lengths.all(|length| length == Some(first)).then_some(first)
+}
+
+/// Whether a response gives its own lifetime; what a response to POST needs (RFC 9110 §9.3.3).
+pub(crate) fn has_explicit_lifetime(policy: &Policy, headers: &HeaderMap) -> bool {
+    let directives = ResponseDirectives::read(headers);
+    directives.max_age.is_some()
+        || policy.is_shared() && directives.s_maxage.is_some()
+        || headers.contains_key(EXPIRES)
+}

@@ -1,0 +1,194 @@
+//! The head of a stored response.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use http::header::{ETAG, HeaderMap, HeaderName, HeaderValue, LAST_MODIFIED};
+use http::{StatusCode, Version};
+
+use crate::header::date;
+use crate::header::entity_tag::EntityTag;
+use crate::key::{Digest, PrimaryKey};
+use crate::rules::freshness::{Freshness, elapsed};
+use crate::rules::selection;
+
+/// The head of a stored response, with all that its reuse depends on worked out already.
+///
+/// Of the request it holds no field, only digests of those that `Vary` names.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoredHead {
+    pub(crate) key: PrimaryKey,
+    pub(crate) status: StatusCode,
+    pub(crate) version: Version,
+    pub(crate) headers: HeaderMap,
+    pub(crate) selecting: Vec<SelectingField>,
+    pub(crate) requested_at: SystemTime,
+    pub(crate) received_at: SystemTime,
+    pub(crate) freshness: Freshness,
+}
+
+/// A request field that `Vary` named, and a keyed digest of the value it had; `None`: it was absent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SelectingField {
+    pub(crate) name: HeaderName,
+    pub(crate) value: Option<Digest>,
+}
+
+impl SelectingField {
+    /// The name of the field.
+    #[must_use]
+    pub fn name(&self) -> &HeaderName {
+        &self.name
+    }
+
+    /// The keyed digest of its value.
+    #[must_use]
+    pub fn value(&self) -> Option<Digest> {
+        self.value
+    }
+}
+
+impl StoredHead {
+    /// The key that it is stored under.
+    #[must_use]
+    pub fn key(&self) -> &PrimaryKey {
+        &self.key
+    }
+
+    /// The status code.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The header section as it is stored: without the fields of the connection, always with
+    /// `Date`, and with a placeholder for `Age`.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// The request fields that it was selected by.
+    #[must_use]
+    pub fn selecting(&self) -> &[SelectingField] {
+        &self.selecting
+    }
+
+    /// What tells it apart from other responses under the same key.
+    #[must_use]
+    pub fn variant(&self) -> Digest {
+        selection::variant(
+            self.selecting
+                .iter()
+                .map(|field| (&field.name, field.value)),
+        )
+    }
+
+    /// When it was asked for; the last time, where it was validated since.
+    #[must_use]
+    pub fn requested_at(&self) -> SystemTime {
+        self.requested_at
+    }
+
+    /// When it arrived; the last time, where it was validated since.
+    #[must_use]
+    pub fn received_at(&self) -> SystemTime {
+        self.received_at
+    }
+
+    /// What it says of its own reuse.
+    #[must_use]
+    pub fn freshness(&self) -> &Freshness {
+        &self.freshness
+    }
+
+    /// Its age (RFC 9111 §4.2.3: `current_age`).
+    #[must_use]
+    pub fn age(&self, now: SystemTime) -> Duration {
+        self.freshness
+            .initial_age
+            .saturating_add(elapsed(self.received_at, now))
+    }
+
+    /// How long it is still fresh; zero: it is stale (RFC 9111 §4.2).
+    #[must_use]
+    pub fn remaining(&self, now: SystemTime) -> Duration {
+        self.freshness.lifetime.saturating_sub(self.age(now))
+    }
+
+    /// How long it has been stale; zero: it is fresh, or just became stale.
+    #[must_use]
+    pub fn stale_for(&self, now: SystemTime) -> Duration {
+        self.age(now).saturating_sub(self.freshness.lifetime)
+    }
+
+    /// Until when a backend keeps it; `None`: for ever.
+    #[must_use]
+    pub fn retain_until(&self) -> Option<SystemTime> {
+        self.freshness.retain_until
+    }
+
+    /// About how many bytes it takes in memory.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        size_of::<Self>()
+            + self.key.as_bytes().len()
+            + weight(&self.headers)
+            + self.selecting.len() * size_of::<SelectingField>()
+    }
+
+    pub(crate) fn etag(&self) -> Option<EntityTag<'_>> {
+        self.headers
+            .get(ETAG)
+            .map(|value| EntityTag::parse(value.as_bytes()))
+    }
+
+    pub(crate) fn last_modified(&self) -> Option<SystemTime> {
+        date::read(&self.headers, &LAST_MODIFIED)
+    }
+
+    /// Whether the origin can be asked if it is still current.
+    #[must_use]
+    pub fn has_validator(&self) -> bool {
+        has_validator(&self.headers)
+    }
+}
+
+impl fmt::Debug for StoredHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Field values can hold secrets, so names alone are shown.
+        f.debug_struct("StoredHead")
+            .field("key", &self.key)
+            .field("status", &self.status)
+            .field("headers", &self.headers.keys().collect::<Vec<_>>())
+            .field("received_at", &self.received_at)
+            .field("freshness", &self.freshness)
+            .finish_non_exhaustive()
+    }
+}
+
+pub(crate) fn has_validator(headers: &HeaderMap) -> bool {
+    headers.contains_key(ETAG) || date::read(headers, &LAST_MODIFIED).is_some()
+}
+
+/// About how many bytes a header section takes in memory.
+pub(crate) fn weight(headers: &HeaderMap) -> usize {
+    headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + FIELD_OVERHEAD)
+        .sum()
+}
+
+/// A copy whose values own exactly their bytes, and so pin no buffer of the connection.
+pub(crate) fn unshared(headers: &HeaderMap) -> HeaderMap {
+    let mut copy = HeaderMap::with_capacity(headers.len() + 2);
+    for (name, value) in headers {
+        let mut owned = HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone());
+        owned.set_sensitive(value.is_sensitive());
+        copy.append(name, owned);
+    }
+    copy
+}
+
+/// What a field costs beside its bytes: a name, a value, a slot of the table.
+const FIELD_OVERHEAD: usize = 96;
