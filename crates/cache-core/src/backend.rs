@@ -45,7 +45,7 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     fn freshen<'a>(
         &'a self,
         entry: &'a Entry,
-        head: StoredHead,
+        head: Arc<StoredHead>,
         now: SystemTime,
     ) -> Answer<'a, Result<(), BackendError>>;
 
@@ -61,6 +61,41 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
         key: &'a PrimaryKey,
         now: SystemTime,
     ) -> Answer<'a, Result<(), BackendError>>;
+}
+
+impl<B: Backend + ?Sized> Backend for Arc<B> {
+    fn lookup<'a>(
+        &'a self,
+        query: Query<'a>,
+        now: SystemTime,
+    ) -> Answer<'a, Result<Candidates, BackendError>> {
+        (**self).lookup(query, now)
+    }
+
+    fn writer(&self, head: StoredHead) -> Box<dyn BodyWriter> {
+        (**self).writer(head)
+    }
+
+    fn freshen<'a>(
+        &'a self,
+        entry: &'a Entry,
+        head: Arc<StoredHead>,
+        now: SystemTime,
+    ) -> Answer<'a, Result<(), BackendError>> {
+        (**self).freshen(entry, head, now)
+    }
+
+    fn remove<'a>(&'a self, entry: &'a Entry) -> Answer<'a, Result<(), BackendError>> {
+        (**self).remove(entry)
+    }
+
+    fn invalidate<'a>(
+        &'a self,
+        key: &'a PrimaryKey,
+        now: SystemTime,
+    ) -> Answer<'a, Result<(), BackendError>> {
+        (**self).invalidate(key, now)
+    }
 }
 
 /// The stored responses for one key.

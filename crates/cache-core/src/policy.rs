@@ -180,6 +180,12 @@ impl Policy {
         self
     }
 
+    /// What [`max_body_bytes`](Self::max_body_bytes) set.
+    #[must_use]
+    pub fn body_limit(&self) -> u64 {
+        self.max_body_bytes
+    }
+
     /// The largest header section that is stored, and the longest key, in bytes. Default: 64 KiB.
     #[must_use]
     pub fn max_head_bytes(mut self, bytes: usize) -> Self {

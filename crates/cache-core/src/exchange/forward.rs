@@ -8,7 +8,7 @@ use http::{Method, StatusCode};
 
 use super::ResponseHead;
 use super::reuse::{Answering, Reuse};
-use crate::backend::Entry;
+use crate::backend::{Entry, Token};
 use crate::key::PrimaryKey;
 use crate::mode::CacheMode;
 use crate::policy::Policy;
@@ -34,7 +34,6 @@ pub struct Forward {
     clippy::exhaustive_enums,
     reason = "the engine has to handle every state"
 )]
-#[expect(clippy::large_enum_variant, reason = "moved once")]
 pub enum AfterForward {
     /// The response passes, and is stored under this head when its body is complete.
     Store(StoredHead),
@@ -50,12 +49,11 @@ pub enum AfterForward {
     clippy::exhaustive_enums,
     reason = "the engine has to handle every state"
 )]
-#[expect(clippy::large_enum_variant, reason = "moved once")]
 pub enum Upkeep {
     /// Nothing.
     Nothing,
     /// Replace the head of this stored response.
-    Freshen(Entry, StoredHead),
+    Freshen(Entry, Arc<StoredHead>),
     /// Remove this stored response.
     Remove(Entry),
 }
@@ -85,6 +83,12 @@ impl Forward {
     #[must_use]
     pub fn key(&self) -> &PrimaryKey {
         &self.asked.key
+    }
+
+    /// The identity of the stored response that may be validated, if there is one.
+    #[must_use]
+    pub fn stored_token(&self) -> Option<Token> {
+        self.stored.as_ref().map(|entry| entry.token)
     }
 
     /// Changes the fields of the request into those to send: our validators in the place of the
@@ -155,15 +159,13 @@ impl Forward {
             return AfterForward::Pass(Reason::CallerPrecondition, Upkeep::Nothing);
         };
         let (head, kept) = freshen(policy, &self.asked, &stored.head, received);
+        let head = Arc::new(head);
         let upkeep = match kept {
             Ok(()) => Upkeep::Freshen(stored.clone(), head.clone()),
             Err(Reason::ReadOnly) => Upkeep::Nothing,
             Err(_) => Upkeep::Remove(stored.clone()),
         };
-        let entry = Entry {
-            head: Arc::new(head),
-            ..stored
-        };
+        let entry = Entry { head, ..stored };
         let is_head = self.asked.method == Method::HEAD;
         let answering = Answering::of(is_head, &self.asked.headers, &entry.head);
         let reuse = Reuse {
@@ -207,7 +209,7 @@ impl Forward {
             {
                 if describes(received.headers, &stored.head) {
                     match freshen(policy, &self.asked, &stored.head, received) {
-                        (head, Ok(())) => Upkeep::Freshen(stored, head),
+                        (head, Ok(())) => Upkeep::Freshen(stored, Arc::new(head)),
                         (_, Err(_)) => Upkeep::Remove(stored),
                     }
                 } else {

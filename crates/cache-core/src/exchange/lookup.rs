@@ -32,10 +32,6 @@ pub struct Lookup {
     clippy::exhaustive_enums,
     reason = "the engine has to handle every state"
 )]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "moved once, and a box would cost every hit"
-)]
 pub enum AfterLookup {
     /// Answer with it.
     Reuse(Reuse),

@@ -42,10 +42,6 @@ use crate::rules::{conditional, invalidation};
     clippy::exhaustive_enums,
     reason = "the engine has to handle every state"
 )]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "moved once, and a box would cost every hit"
-)]
 pub enum Begin {
     /// Look into the store.
     Lookup(Lookup),

@@ -31,11 +31,7 @@ pub(crate) fn is_not_modified(headers: &HeaderMap, stored: &StoredHead) -> bool 
         });
     }
     // §4.3.2: without Last-Modified, the date of the response stands in.
-    let modified_at = || {
-        stored
-            .last_modified()
-            .unwrap_or_else(|| stored.freshness.dated_at)
-    };
+    let modified_at = || stored.last_modified().unwrap_or(stored.freshness.dated_at);
     date::read(headers, &IF_MODIFIED_SINCE).is_some_and(|since| modified_at() <= since)
 }
 

@@ -1,0 +1,35 @@
+//! The time that the backend may take on the way of one request.
+
+use std::time::Duration;
+
+use cache_core::{Answer, BackendError, BackendErrorKind};
+use tokio::time::{Instant, timeout};
+
+/// What is left of the time that the backend may take.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    left: Duration,
+}
+
+impl Budget {
+    pub(crate) fn new(left: Duration) -> Self {
+        Self { left }
+    }
+
+    /// Waits for an answer no longer than there is time left.
+    pub(crate) async fn spend<T>(
+        &mut self,
+        doing: &'static str,
+        answer: Answer<'_, Result<T, BackendError>>,
+    ) -> Result<T, BackendError> {
+        match answer {
+            Answer::Now(answer) => answer,
+            Answer::Later(answer) => {
+                let started = Instant::now();
+                let answer = timeout(self.left, answer).await;
+                self.left = self.left.saturating_sub(started.elapsed());
+                answer.unwrap_or_else(|_| Err(BackendError::new(BackendErrorKind::TimedOut, doing)))
+            }
+        }
+    }
+}

@@ -1,0 +1,393 @@
+//! The way of a request: the one place where policy, backend and inner service meet.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use cache_core::{
+    AfterForward, AfterLookup, Answer, Backend, BackendError, Begin, CacheInfo, Candidates,
+    Forward, Lookup, Outcome, Policy, Reason, RequestHead, Reuse, StoredHead, Storing, Unsafe,
+    Upkeep, content_length,
+};
+use http::{Request, Response, StatusCode};
+use http_body::Body;
+use tokio::runtime::Handle;
+use tower_service::Service;
+use tracing::{debug, warn};
+
+use crate::body::CacheBody;
+use crate::budget::Budget;
+use crate::capture::Capture;
+use crate::clock::{Clock, SystemClock};
+use crate::future::ResponseFuture;
+use crate::reader::Reader;
+use crate::revalidations::Revalidations;
+
+/// What all services of one layer share.
+#[derive(Debug, Clone)]
+pub(crate) struct Engine {
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) policy: Policy,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) backend_budget: Duration,
+    revalidations: Arc<Revalidations>,
+}
+
+impl Engine {
+    pub(crate) fn new(backend: Arc<dyn Backend>) -> Self {
+        Self {
+            backend,
+            policy: Policy::private(),
+            clock: Arc::new(SystemClock),
+            backend_budget: Duration::from_millis(50),
+            revalidations: Arc::default(),
+        }
+    }
+}
+
+/// Handles a request. A hit in a store that answers at once is answered here and now.
+pub(crate) fn call<S, ReqBody, ResBody>(
+    engine: &Arc<Engine>,
+    inner: &S,
+    request: Request<ReqBody>,
+) -> ResponseFuture<ResBody, S::Error>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+    ReqBody: Send + 'static,
+    ResBody: Body + Send + 'static,
+{
+    let now = engine.clock.now();
+    let head = RequestHead::from(&request);
+    let exchange = || Exchange {
+        engine: engine.clone(),
+        inner: inner.clone(),
+        budget: Budget::new(engine.backend_budget),
+    };
+    let step = match Begin::new(&engine.policy, &head, now) {
+        Begin::Lookup(lookup) => match engine.look_up_now(&lookup, head, now) {
+            Some(found) => Step::from(engine.judge(lookup, &head, found, now)),
+            None => return ResponseFuture::waiting(exchange().look_up(lookup, request, now)),
+        },
+        Begin::Forward(forward) => Step::Forward(forward),
+        Begin::Unsafe(unsafe_method) => Step::Unsafe(unsafe_method),
+        Begin::Unsatisfiable(reason) => Step::Unsatisfiable(reason),
+        Begin::Bypass(reason) => Step::Bypass(reason),
+    };
+    match step {
+        Step::Reuse(reuse) => ResponseFuture::answered(respond(reuse, now)),
+        step => ResponseFuture::waiting(exchange().go_on(step, request, now)),
+    }
+}
+
+/// Where an exchange stands when nothing more is to be looked up.
+enum Step {
+    Reuse(Reuse),
+    ReuseWhileRevalidating(Reuse, Forward),
+    Forward(Forward),
+    Unsafe(Unsafe),
+    Unsatisfiable(Reason),
+    Bypass(Reason),
+}
+
+impl From<AfterLookup> for Step {
+    fn from(after: AfterLookup) -> Self {
+        match after {
+            AfterLookup::Reuse(reuse) => Self::Reuse(reuse),
+            AfterLookup::ReuseWhileRevalidating(reuse, forward) => {
+                Self::ReuseWhileRevalidating(reuse, forward)
+            }
+            AfterLookup::Forward(forward) => Self::Forward(forward),
+            AfterLookup::Unsatisfiable(reason) => Self::Unsatisfiable(reason),
+        }
+    }
+}
+
+impl Engine {
+    /// What is found in a store that answers at once.
+    fn look_up_now(
+        &self,
+        lookup: &Lookup,
+        head: RequestHead<'_>,
+        now: SystemTime,
+    ) -> Option<Result<Candidates, BackendError>> {
+        match self.backend.lookup(lookup.query(&self.policy, head), now) {
+            Answer::Now(found) => Some(found),
+            // It does nothing before it is polled; the task of this exchange makes one of its own.
+            Answer::Later(_) => None,
+        }
+    }
+
+    fn judge(
+        &self,
+        lookup: Lookup,
+        head: &RequestHead<'_>,
+        found: Result<Candidates, BackendError>,
+        now: SystemTime,
+    ) -> AfterLookup {
+        match found {
+            Ok(candidates) => lookup.next(&self.policy, head, &candidates, now),
+            Err(error) => {
+                report("looking up", &error);
+                lookup.next_without_store(head)
+            }
+        }
+    }
+
+    fn capture<B: Body>(&self, head: StoredHead, response: Response<B>) -> Response<CacheBody<B>> {
+        let expected = content_length(response.headers());
+        let capture = Capture::new(
+            self.backend.writer(head),
+            expected,
+            self.policy.body_limit(),
+        );
+        response.map(|body| CacheBody::origin(body, Some(capture)))
+    }
+}
+
+/// A request on its way, and what it takes along.
+struct Exchange<S> {
+    engine: Arc<Engine>,
+    inner: S,
+    budget: Budget,
+}
+
+impl<S> Exchange<S> {
+    async fn look_up<ReqBody, ResBody>(
+        mut self,
+        lookup: Lookup,
+        request: Request<ReqBody>,
+        now: SystemTime,
+    ) -> Result<Response<CacheBody<ResBody>>, S::Error>
+    where
+        S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
+        S::Future: Send,
+        S::Error: Send,
+        ReqBody: Send + 'static,
+        ResBody: Body + Send + 'static,
+    {
+        let head = RequestHead::from(&request);
+        let query = lookup.query(&self.engine.policy, head);
+        let found = self.engine.backend.lookup(query, now);
+        let found = self.budget.spend("looking up", found).await;
+        let step = Step::from(self.engine.judge(lookup, &head, found, now));
+        self.go_on(step, request, now).await
+    }
+
+    async fn go_on<ReqBody, ResBody>(
+        mut self,
+        step: Step,
+        request: Request<ReqBody>,
+        now: SystemTime,
+    ) -> Result<Response<CacheBody<ResBody>>, S::Error>
+    where
+        S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
+        S::Future: Send,
+        S::Error: Send,
+        ReqBody: Send + 'static,
+        ResBody: Body + Send + 'static,
+    {
+        match step {
+            Step::Reuse(reuse) => Ok(respond(reuse, now)),
+            Step::ReuseWhileRevalidating(reuse, forward) => {
+                self.revalidate_in_background(forward, request);
+                Ok(respond(reuse, now))
+            }
+            Step::Forward(forward) => self.forward(forward, request).await,
+            Step::Unsafe(unsafe_method) => self.forward_unsafe(unsafe_method, request).await,
+            Step::Unsatisfiable(reason) => Ok(unsatisfiable(reason)),
+            Step::Bypass(reason) => {
+                let response = call_when_ready(&mut self.inner, request).await?;
+                Ok(pass(response, Outcome::Bypass, reason, reason))
+            }
+        }
+    }
+
+    async fn forward<ReqBody, ResBody>(
+        &mut self,
+        mut forward: Forward,
+        mut request: Request<ReqBody>,
+    ) -> Result<Response<CacheBody<ResBody>>, S::Error>
+    where
+        S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+        ResBody: Body,
+    {
+        forward.prepare(request.headers_mut());
+        let why = forward.reason();
+        let response = match call_when_ready(&mut self.inner, request).await {
+            Ok(response) => response,
+            Err(error) => {
+                let now = self.engine.clock.now();
+                return match forward.next_without_response(now) {
+                    Some(reuse) => Ok(respond(reuse, now)),
+                    None => Err(error),
+                };
+            }
+        };
+        let now = self.engine.clock.now();
+        match forward.next(&self.engine.policy, (&response).into(), now) {
+            AfterForward::Store(head) => {
+                let response = self.engine.capture(head, response);
+                let info = CacheInfo::forwarded(Outcome::Miss, why, Storing::Accepted);
+                Ok(conclude(response, info))
+            }
+            AfterForward::Reuse(reuse, upkeep) => {
+                // The connection is free for others while the store is brought up to date.
+                drop(response);
+                self.keep_up(upkeep, now).await;
+                Ok(respond(reuse, now))
+            }
+            AfterForward::Pass(why_not_stored, upkeep) => {
+                self.keep_up(upkeep, now).await;
+                Ok(pass(response, Outcome::Miss, why, why_not_stored))
+            }
+        }
+    }
+
+    async fn forward_unsafe<ReqBody, ResBody>(
+        &mut self,
+        unsafe_method: Unsafe,
+        request: Request<ReqBody>,
+    ) -> Result<Response<CacheBody<ResBody>>, S::Error>
+    where
+        S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+        ResBody: Body,
+    {
+        let response = call_when_ready(&mut self.inner, request).await?;
+        let now = self.engine.clock.now();
+        let after = unsafe_method.next(&self.engine.policy, (&response).into(), now);
+        for key in &after.invalidate {
+            let invalidated = self.engine.backend.invalidate(key, now);
+            if let Err(error) = self.budget.spend("invalidating", invalidated).await {
+                warn!(error = &error as &dyn std::error::Error, "not invalidated");
+            }
+        }
+        Ok(match after.store {
+            Some(head) => {
+                let response = self.engine.capture(head, response);
+                conclude(
+                    response,
+                    CacheInfo::forwarded(Outcome::Miss, Reason::Method, Storing::Accepted),
+                )
+            }
+            None => pass(response, Outcome::Bypass, Reason::Method, Reason::Method),
+        })
+    }
+
+    async fn keep_up(&mut self, upkeep: Upkeep, now: SystemTime) {
+        let backend = &self.engine.backend;
+        let done = match upkeep {
+            Upkeep::Nothing => Ok(()),
+            Upkeep::Freshen(entry, head) => {
+                self.budget
+                    .spend("freshening", backend.freshen(&entry, head, now))
+                    .await
+            }
+            Upkeep::Remove(entry) => self.budget.spend("removing", backend.remove(&entry)).await,
+        };
+        if let Err(error) = done {
+            report("bringing the store up to date", &error);
+        }
+    }
+
+    /// Sends the request, which is answered already, to bring the store up to date.
+    fn revalidate_in_background<ReqBody, ResBody>(
+        mut self,
+        forward: Forward,
+        request: Request<ReqBody>,
+    ) where
+        S: Service<Request<ReqBody>, Response = Response<ResBody>> + Send + 'static,
+        S::Future: Send,
+        S::Error: Send,
+        ReqBody: Send + 'static,
+        ResBody: Body + Send + 'static,
+    {
+        let permit = forward
+            .stored_token()
+            .and_then(|token| self.engine.revalidations.begin(token));
+        let (Some(permit), Ok(runtime)) = (permit, Handle::try_current()) else {
+            return;
+        };
+        runtime.spawn(async move {
+            match self.forward(forward, request).await {
+                // What is stored becomes visible when it has been read.
+                Ok(response) => drain(response.into_body()).await,
+                Err(_) => debug!("validating in the background: the origin gave no response"),
+            }
+            drop(permit);
+        });
+    }
+}
+
+/// Waits until a service is ready, and calls it.
+async fn call_when_ready<S, Request>(
+    service: &mut S,
+    request: Request,
+) -> Result<S::Response, S::Error>
+where
+    S: Service<Request>,
+{
+    poll_fn(|cx| service.poll_ready(cx)).await?;
+    service.call(request).await
+}
+
+/// Reads a body to its end.
+async fn drain<B: Body>(body: B) {
+    let mut body = pin!(body);
+    while let Some(Ok(_)) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {}
+}
+
+/// A stored response as the answer.
+fn respond<B>(reuse: Reuse, now: SystemTime) -> Response<CacheBody<B>> {
+    let reader = reuse.body().map_or_else(Reader::empty, Reader::new);
+    let mut response = Response::new(CacheBody::stored(reader));
+    *response.status_mut() = reuse.status();
+    *response.version_mut() = reuse.version();
+    *response.headers_mut() = reuse.headers(now);
+    conclude(response, reuse.info(now))
+}
+
+/// The inner service's response, untouched.
+fn pass<B>(
+    response: Response<B>,
+    outcome: Outcome,
+    why: Reason,
+    why_not_stored: Reason,
+) -> Response<CacheBody<B>> {
+    let response = response.map(|body| CacheBody::origin(body, None));
+    conclude(
+        response,
+        CacheInfo::forwarded(outcome, why, Storing::Refused(why_not_stored)),
+    )
+}
+
+/// 504 (RFC 9111 §5.2.1.7).
+fn unsatisfiable<B>(reason: Reason) -> Response<CacheBody<B>> {
+    let mut response = Response::new(CacheBody::stored(Reader::empty()));
+    *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
+    let storing = Storing::Refused(Reason::OnlyIfCached);
+    conclude(
+        response,
+        CacheInfo::forwarded(Outcome::Unsatisfiable, reason, storing),
+    )
+}
+
+/// Says what happened, to the caller and to the log.
+fn conclude<B>(mut response: Response<B>, info: CacheInfo) -> Response<B> {
+    debug!(
+        outcome = info.outcome.as_str(),
+        reason = info.reason.explain(),
+        stored = info.is_stored()
+    );
+    response.extensions_mut().insert(info);
+    response
+}
+
+fn report(doing: &'static str, error: &BackendError) {
+    warn!(
+        error = error as &dyn std::error::Error,
+        doing, "the store did not do its part"
+    );
+}

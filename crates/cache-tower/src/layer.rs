@@ -1,0 +1,59 @@
+//! `CacheLayer`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cache_core::{Backend, Policy};
+use tower_layer::Layer;
+
+use crate::clock::Clock;
+use crate::engine::Engine;
+use crate::service::Cache;
+
+/// Puts a [`Cache`] around a service.
+///
+/// What the layer makes, and what clones of it make, shares one store and one state.
+#[derive(Debug, Clone)]
+pub struct CacheLayer {
+    engine: Arc<Engine>,
+}
+
+impl CacheLayer {
+    /// A private cache over `backend`, partitioned by the credentials of requests:
+    /// [`Policy::private`].
+    pub fn new(backend: impl Backend) -> Self {
+        Self {
+            engine: Arc::new(Engine::new(Arc::new(backend))),
+        }
+    }
+
+    /// Another policy.
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Self {
+        Arc::make_mut(&mut self.engine).policy = policy;
+        self
+    }
+
+    /// Another clock. Default: the clock of the system.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        Arc::make_mut(&mut self.engine).clock = Arc::new(clock);
+        self
+    }
+
+    /// The longest that all operations on the backend may take together on the way of one request;
+    /// what is not done by then is a miss, or not stored. Default: 50 ms.
+    #[must_use]
+    pub fn backend_budget(mut self, budget: Duration) -> Self {
+        Arc::make_mut(&mut self.engine).backend_budget = budget;
+        self
+    }
+}
+
+impl<S> Layer<S> for CacheLayer {
+    type Service = Cache<S>;
+
+    fn layer(&self, inner: S) -> Cache<S> {
+        Cache::new(inner, self.engine.clone())
+    }
+}

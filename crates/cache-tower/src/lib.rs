@@ -1,0 +1,43 @@
+//! A tower layer that caches HTTP responses by RFC 9111, for clients and gateways.
+//!
+//! ```
+//! use cache_tower::{CacheLayer, MemoryBackend};
+//! use tower_layer::Layer;
+//! # let client = ();
+//!
+//! let client = CacheLayer::new(MemoryBackend::default()).layer(client);
+//! # let _ = client;
+//! ```
+//!
+//! With `tower::ServiceBuilder` it is `.layer(CacheLayer::new(backend))`. The default is a private
+//! cache in which requests with different credentials never share a response; [`Policy`] has the
+//! other kinds and settings, [`CacheMode`] in a request's extensions says what one request wants,
+//! and [`CacheInfo`] in a response's extensions says what happened, and why.
+
+mod layer;
+pub use layer::CacheLayer;
+
+mod service;
+pub use service::Cache;
+
+mod future;
+pub use future::ResponseFuture;
+
+mod body;
+pub use body::{BodyError, CacheBody};
+
+mod clock;
+pub use clock::{Clock, SystemClock};
+
+pub use cache_core::{
+    Backend, CacheInfo, CacheMode, Outcome, Partition, Policy, Reason, RequestHead, Retention,
+    Secret, Storing,
+};
+#[cfg(feature = "memory")]
+pub use cache_memory::{InvalidCapacity, MemoryBackend};
+
+mod budget;
+mod capture;
+mod engine;
+mod reader;
+mod revalidations;

@@ -1,0 +1,67 @@
+//! `Cache`.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use http_body::Body;
+use tower_service::Service;
+
+use crate::body::CacheBody;
+use crate::engine::{self, Engine};
+use crate::future::ResponseFuture;
+
+/// A service that answers from a store where RFC 9111 lets it, and else asks the inner service.
+///
+/// It is ready at once, since a hit needs nothing of the inner service; on a miss a clone of that
+/// is waited for until it is ready, and called. So limits and buffers inside hold, but what is
+/// outside cannot see that they are full.
+///
+/// Errors are those of the inner service and no others: whatever the store does, the caller gets
+/// a response that the inner service gave, now or earlier. Dropping the future of a call, or a
+/// body, at any point is safe; a body that is dropped before its end is not stored.
+///
+/// Background validation is spawned on the tokio runtime that polls the call; without one, none
+/// takes place.
+#[derive(Debug, Clone)]
+pub struct Cache<S> {
+    inner: S,
+    engine: Arc<Engine>,
+}
+
+impl<S> Cache<S> {
+    pub(crate) fn new(inner: S, engine: Arc<Engine>) -> Self {
+        Self { inner, engine }
+    }
+
+    /// The inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service, without the cache.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for Cache<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+    ReqBody: Send + 'static,
+    ResBody: Body + Send + 'static,
+{
+    type Response = Response<CacheBody<ResBody>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<ResBody, S::Error>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        engine::call(&self.engine, &self.inner, request)
+    }
+}
