@@ -1,0 +1,11 @@
+//! The promises of the port, for every backend.
+
+mod memory {
+    kit::backend_contract!(cache_memory::MemoryBackend::default());
+}
+
+mod memory_of_one_shard {
+    kit::backend_contract!(
+        cache_memory::MemoryBackend::with_capacity(4 << 20).expect("a capacity")
+    );
+}
