@@ -1,1 +1,13 @@
-//! x
+//! RFC 9111 and its neighbours, exchange by exchange; a module a section.
+
+mod age;
+mod conditional;
+mod head;
+mod invalidation;
+mod modes;
+mod partition;
+mod request_directives;
+mod stale;
+mod storing;
+mod validation;
+mod vary;

@@ -3,8 +3,8 @@
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use cache_core::{Answer, BackendError, BodyWriter};
-use http::HeaderMap;
+use cache_core::{Answer, BackendError, BodyWriter, content_length, hop_by_hop};
+use http::header::{HeaderMap, HeaderName};
 use tokio::runtime::Handle;
 use tracing::debug;
 
@@ -15,15 +15,19 @@ pub(crate) struct Capture {
     expected: Option<u64>,
     length: u64,
     limit: u64,
+    /// The fields that are of the connection, in the trailers, too.
+    hop_by_hop: Vec<HeaderName>,
 }
 
 impl Capture {
-    pub(crate) fn new(writer: Box<dyn BodyWriter>, expected: Option<u64>, limit: u64) -> Self {
+    /// A capture of the body behind these header fields, up to `limit` bytes.
+    pub(crate) fn new(writer: Box<dyn BodyWriter>, headers: &HeaderMap, limit: u64) -> Self {
         Self {
             writer,
-            expected,
+            expected: content_length(headers),
             length: 0,
             limit,
+            hop_by_hop: hop_by_hop(headers),
         }
     }
 
@@ -65,7 +69,16 @@ impl Capture {
             );
             return;
         }
-        match self.writer.publish(trailers) {
+        let trailers = trailers.map(|mut trailers| {
+            for name in &self.hop_by_hop {
+                trailers.remove(name);
+            }
+            trailers
+        });
+        match self
+            .writer
+            .publish(trailers.filter(|trailers| !trailers.is_empty()))
+        {
             Answer::Now(Ok(())) => {}
             Answer::Now(Err(error)) => report(&error),
             Answer::Later(mut publishing) => match publishing.as_mut().poll(cx) {

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use cache_core::{
     AfterForward, AfterLookup, Answer, Backend, BackendError, Begin, CacheInfo, Candidates,
     Forward, Lookup, Outcome, Policy, Reason, RequestHead, Reuse, StoredHead, Storing, Unsafe,
-    Upkeep, content_length,
+    Upkeep,
 };
 use http::{Request, Response, StatusCode};
 use http_body::Body;
@@ -137,12 +137,8 @@ impl Engine {
     }
 
     fn capture<B: Body>(&self, head: StoredHead, response: Response<B>) -> Response<CacheBody<B>> {
-        let expected = content_length(response.headers());
-        let capture = Capture::new(
-            self.backend.writer(head),
-            expected,
-            self.policy.body_limit(),
-        );
+        let limit = self.policy.body_limit();
+        let capture = Capture::new(self.backend.writer(head), response.headers(), limit);
         response.map(|body| CacheBody::origin(body, Some(capture)))
     }
 }

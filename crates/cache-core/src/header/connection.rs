@@ -25,27 +25,20 @@ const ALWAYS: [HeaderName; 9] = [
 
 /// Removes the fields of the connection: the known ones and those that `Connection` names.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    strip_from_both(headers, None);
-}
-
-/// Removes them from a header section and from the trailer section that follows it.
-pub(crate) fn strip_from_both(headers: &mut HeaderMap, mut trailers: Option<&mut HeaderMap>) {
-    for name in listed(headers).iter().chain(&ALWAYS) {
+    for name in hop_by_hop(headers) {
         headers.remove(name);
-        if let Some(trailers) = trailers.as_deref_mut() {
-            trailers.remove(name);
-        }
     }
 }
 
-/// The field names that `Connection` lists.
-pub(crate) fn listed(headers: &HeaderMap) -> Vec<HeaderName> {
-    headers
+/// The names of the fields of the connection, those that `Connection` lists in `headers` included.
+#[must_use]
+pub fn hop_by_hop(headers: &HeaderMap) -> Vec<HeaderName> {
+    let listed = headers
         .get_all(CONNECTION)
         .iter()
         .flat_map(|line| list::members(line.as_bytes()))
-        .filter_map(|member| HeaderName::from_bytes(member).ok())
-        .collect()
+        .filter_map(|member| HeaderName::from_bytes(member).ok());
+    ALWAYS.into_iter().chain(listed).collect()
 }
 
 #[cfg(test)]

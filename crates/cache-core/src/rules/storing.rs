@@ -54,9 +54,6 @@ pub(crate) fn store(
             headers.remove(name);
         }
     }
-    if !headers.contains_key(DATE) {
-        headers.insert(DATE, date::format(received.received_at));
-    }
     let freshness = Freshness::of(
         policy,
         received.status,
@@ -81,6 +78,9 @@ pub(crate) fn store(
             return Err(Reason::SetCookie);
         }
         headers.remove(SET_COOKIE);
+    }
+    if !headers.contains_key(DATE) {
+        headers.insert(DATE, date::format(received.received_at));
     }
     // The place that a hit writes the age to.
     headers.insert(AGE, HeaderValue::from_static("0"));

@@ -1,0 +1,123 @@
+//! HEAD (RFC 9110 §9.3.2, RFC 9111 §4.3.5).
+
+use kit::{Scenario, not_modified, ok, status};
+
+fn filled() -> Scenario {
+    let mut cache = Scenario::private();
+    cache
+        .get("/")
+        .origin(
+            ok("one")
+                .max_age(60)
+                .etag("\"1\"")
+                .with("content-length", "3"),
+        )
+        .miss();
+    cache
+}
+
+#[test]
+fn head_is_answered_from_a_stored_get() {
+    let mut cache = filled();
+    cache
+        .send("HEAD", "/")
+        .hit()
+        .status(200)
+        .body("")
+        .field("content-length", "3")
+        .age(0);
+}
+
+#[test]
+fn get_is_not_answered_from_a_head() {
+    let mut cache = Scenario::private();
+    cache
+        .send("HEAD", "/")
+        .origin(ok("").max_age(60).with("content-length", "3"))
+        .miss();
+    cache
+        .get("/")
+        .origin(ok("one").max_age(60))
+        .miss()
+        .body("one");
+}
+
+#[test]
+fn a_stale_get_is_validated_by_a_head() {
+    let mut cache = filled();
+    cache.wait(60);
+    cache
+        .send("HEAD", "/")
+        .origin(not_modified().max_age(60))
+        .revalidated()
+        .status(200)
+        .body("");
+    cache.get("/").hit().body("one");
+}
+
+#[test]
+fn head_is_written_through_and_freshens_the_stored_get() {
+    let mut cache = filled();
+    cache.wait(60);
+    let answer = ok("")
+        .max_age(1000)
+        .etag("\"1\"")
+        .with("content-length", "3")
+        .with("x-new", "1");
+    cache
+        .send("HEAD", "/")
+        .origin(answer)
+        .miss()
+        .field("x-new", "1");
+    cache
+        .get("/")
+        .hit()
+        .body("one")
+        .field("x-new", "1")
+        .field("content-length", "3")
+        .age(0);
+}
+
+#[test]
+fn head_that_describes_something_else_ends_the_stored_get() {
+    for answer in [
+        ok("").etag("\"2\""),
+        ok("").with("content-length", "4"),
+        ok("").with("last-modified", "Wed, 01 Jan 2020 00:00:00 GMT"),
+    ] {
+        let mut cache = filled();
+        cache.wait(60);
+        cache.send("HEAD", "/").origin(answer.max_age(60)).miss();
+        cache
+            .get("/")
+            .origin(ok("two"))
+            .miss()
+            .not_sent("if-none-match");
+    }
+}
+
+#[test]
+fn an_error_to_head_leaves_the_stored_get() {
+    let mut cache = filled();
+    cache.wait(60);
+    cache
+        .send("HEAD", "/")
+        .origin(status(503))
+        .miss()
+        .status(503);
+    cache.send("HEAD", "/").origin_fails().stale_hit().body("");
+    cache
+        .get("/")
+        .origin(not_modified())
+        .revalidated()
+        .body("one");
+}
+
+#[test]
+fn a_callers_precondition_on_head_is_answered_from_the_store() {
+    filled()
+        .send("HEAD", "/")
+        .with("if-none-match", "\"1\"")
+        .hit()
+        .status(304);
+}
