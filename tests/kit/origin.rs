@@ -61,6 +61,11 @@ impl Origin {
         self.lock().answers.is_empty()
     }
 
+    /// Forgets the answers that were not asked for.
+    pub fn forget(&self) {
+        self.lock().answers.clear();
+    }
+
     /// What it was asked, first to last.
     #[must_use]
     pub fn sent(&self) -> Vec<Sent> {

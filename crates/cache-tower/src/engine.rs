@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use cache_core::{
@@ -136,10 +137,29 @@ impl Engine {
         }
     }
 
-    fn capture<B: Body>(&self, head: StoredHead, response: Response<B>) -> Response<CacheBody<B>> {
+    /// Stores the body of a response on its way to the caller.
+    async fn capture<B: Body>(
+        &self,
+        head: StoredHead,
+        response: Response<B>,
+    ) -> Response<CacheBody<B>> {
         let limit = self.policy.body_limit();
-        let capture = Capture::new(self.backend.writer(head), response.headers(), limit);
-        response.map(|body| CacheBody::origin(body, Some(capture)))
+        let mut capture = Some(Capture::new(
+            self.backend.writer(head),
+            response.headers(),
+            limit,
+        ));
+        if response.body().is_end_stream() {
+            // Nobody polls a body that is at its end already.
+            poll_fn(|cx| {
+                if let Some(capture) = capture.take() {
+                    capture.publish(None, cx);
+                }
+                Poll::Ready(())
+            })
+            .await;
+        }
+        response.map(|body| CacheBody::origin(body, capture))
     }
 }
 
@@ -225,7 +245,7 @@ impl<S> Exchange<S> {
         let now = self.engine.clock.now();
         match forward.next(&self.engine.policy, (&response).into(), now) {
             AfterForward::Store(head) => {
-                let response = self.engine.capture(head, response);
+                let response = self.engine.capture(head, response).await;
                 let info = CacheInfo::forwarded(Outcome::Miss, why, Storing::Accepted);
                 Ok(conclude(response, info))
             }
@@ -262,7 +282,7 @@ impl<S> Exchange<S> {
         }
         Ok(match after.store {
             Some(head) => {
-                let response = self.engine.capture(head, response);
+                let response = self.engine.capture(head, response).await;
                 conclude(
                     response,
                     CacheInfo::forwarded(Outcome::Miss, Reason::Method, Storing::Accepted),
