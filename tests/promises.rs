@@ -1,6 +1,9 @@
 //! The promises of the tower side: streaming, readiness, faults, cancellation, distrust.
 
-#![expect(clippy::type_complexity, reason = "the types of services that are written as closures")]
+#![expect(
+    clippy::type_complexity,
+    reason = "the types of services that are written as closures"
+)]
 
 use std::convert::Infallible;
 use std::future::{poll_fn, ready};
@@ -595,6 +598,19 @@ async fn bodies_need_not_be_sync_or_unpin_and_their_data_need_not_be_bytes() {
 #[tokio::test]
 async fn the_request_body_passes_unchanged() {
     struct Mine(&'static str);
+
+    impl Body for Mine {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            panic!("nobody reads it but the inner service")
+        }
+    }
+
     let inner = tower::service_fn(|request: Request<Mine>| {
         ready(Ok::<_, Infallible>(Response::new(Full::new(
             Bytes::from_static(request.into_body().0.as_bytes()),
@@ -618,7 +634,9 @@ async fn the_request_body_passes_unchanged() {
 
 #[test]
 fn the_error_type_is_the_inner_services_own() {
-    fn error_of<S: Service<Request<()>, Error = E>, E>(_: &S) -> std::marker::PhantomData<E> {
+    fn error_of<S: Service<Request<Empty<Bytes>>, Error = E>, E>(
+        _: &S,
+    ) -> std::marker::PhantomData<E> {
         std::marker::PhantomData
     }
     let cache = CacheLayer::new(MemoryBackend::default()).layer(Origin::new());
@@ -915,4 +933,108 @@ fn the_future_of_a_call_is_small() {
     // A hit moves it about; what is large in it is in a box.
     let size = size_of::<cache_tower::ResponseFuture<TestBody, kit::OriginError>>();
     assert!(size <= 32, "{size} bytes");
+}
+
+/// A reader that counts, as hyper's server does, stops when all bytes have come.
+#[tokio::test]
+async fn a_body_of_which_all_bytes_were_read_is_stored_though_its_end_was_not_seen() {
+    let inner = tower::service_fn(|_: Request<Empty<Bytes>>| {
+        let answer = ok("")
+            .max_age(60)
+            .with("content-length", "5")
+            .chunk("who")
+            .chunk("le");
+        ready(Ok::<_, Infallible>(answer.response()))
+    });
+    let cache = CacheLayer::new(MemoryBackend::default()).layer(inner);
+    for (frames, expected) in [(1, Outcome::Miss), (2, Outcome::Hit)] {
+        let mut body = cache
+            .clone()
+            .oneshot(get("/"))
+            .await
+            .expect("a response")
+            .into_body();
+        for _ in 0..frames {
+            body.frame().await.expect("a frame").expect("data");
+        }
+        drop(body);
+        let response = cache.clone().oneshot(get("/")).await.expect("a response");
+        assert_eq!(outcome(&response), expected, "after {frames} frames");
+    }
+}
+
+/// A caller that gives up while an invalidation is under way does not undo it.
+#[tokio::test]
+async fn an_invalidation_that_was_begun_is_done_whatever_becomes_of_the_caller() {
+    let origin = Origin::new();
+    let clock = ManualClock::new();
+    let cache = CacheLayer::new(Later(MemoryBackend::default()))
+        .clock(clock.clone())
+        .layer(origin.clone());
+    origin.answers(ok("one").max_age(60));
+    cache
+        .clone()
+        .oneshot(get("/"))
+        .await
+        .expect("a response")
+        .into_body()
+        .collect()
+        .await
+        .expect("a body");
+    settle().await;
+    clock.advance(Duration::from_secs(1));
+    origin.answers(ok("done"));
+    let post = Request::post("http://origin.test/")
+        .body(Empty::<Bytes>::new())
+        .expect("a request");
+    let mut posting = Box::pin(cache.clone().oneshot(post));
+    assert!(poll_fn(|cx| Poll::Ready(posting.as_mut().poll(cx).is_pending())).await);
+    drop(posting);
+    settle().await;
+    origin.answers(ok("two"));
+    assert_eq!(
+        outcome(&cache.oneshot(get("/")).await.expect("a response")),
+        Outcome::Miss
+    );
+}
+
+#[test]
+fn nothing_secret_is_shown_by_debug() {
+    let mut cache = Scenario::private();
+    let answer = ok("hunter2 body")
+        .max_age(600)
+        .etag("\"1\"")
+        .with("set-cookie", "hunter2")
+        .with("vary", "x-user");
+    let found = Arc::new(std::sync::Mutex::new(Candidates::default()));
+    let spying = Spying {
+        inner: MemoryBackend::default(),
+        found: found.clone(),
+    };
+    let mut spied = Scenario::over(
+        Policy::private().secret(cache_core::Secret::new(b"hunter2")),
+        spying.clone(),
+    );
+    let ask = |cache: &mut Scenario, answer: Option<kit::Answer>| {
+        let asked = cache
+            .get("/?token=hunter2")
+            .with("authorization", "hunter2")
+            .with("x-user", "hunter2");
+        match answer {
+            Some(answer) => asked.origin(answer).miss(),
+            None => asked.hit(),
+        }
+    };
+    ask(&mut cache, Some(answer.clone()));
+    ask(&mut spied, Some(answer));
+    ask(&mut spied, None);
+    let found = found.lock().expect("unpoisoned").clone();
+    let key = found[0].head.key();
+    let shown = format!("{spying:?} {found:?} {key:?} {:?}", found[0].body);
+    assert!(!shown.contains("hunter2"), "{shown}");
+    let bytes = key.as_bytes();
+    assert!(
+        !bytes.windows(7).any(|window| window == b"hunter2"),
+        "the key is readable"
+    );
 }

@@ -10,6 +10,9 @@ pub use answer::{Answer, OriginError, TestBody, not_modified, ok, status};
 mod origin;
 pub use origin::{Origin, Sent};
 
+mod http_origin;
+pub use http_origin::HttpOrigin;
+
 mod scenario;
 pub use scenario::{Call, Scenario, Seen};
 

@@ -4,12 +4,14 @@ use std::collections::VecDeque;
 use std::future::{Ready, ready};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::header::HeaderMap;
 use http::{Method, Request, Response, Uri};
 use tower_service::Service;
 
 use crate::answer::{Answer, OriginError, TestBody};
+use crate::clock::ManualClock;
 
 /// An origin that answers as scripted, and remembers what it was asked; clones are the same origin.
 ///
@@ -17,6 +19,7 @@ use crate::answer::{Answer, OriginError, TestBody};
 #[derive(Debug, Clone, Default)]
 pub struct Origin {
     state: Arc<Mutex<State>>,
+    clock: Option<ManualClock>,
 }
 
 #[derive(Debug, Default)]
@@ -41,6 +44,15 @@ impl Origin {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An origin for which every answer takes a millisecond by this clock.
+    #[must_use]
+    pub fn with_clock(clock: ManualClock) -> Self {
+        Self {
+            clock: Some(clock),
+            ..Self::default()
+        }
     }
 
     /// Answers the next request with this.
@@ -98,6 +110,9 @@ impl<B> Service<Request<B>> for Origin {
             headers: parts.headers,
         });
         drop(state);
+        if let Some(clock) = &self.clock {
+            clock.advance(Duration::from_millis(1));
+        }
         let answer = answer.unwrap_or_else(|| {
             panic!("the origin was asked, and the test did not say what it answers")
         });

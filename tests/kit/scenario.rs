@@ -3,13 +3,14 @@
 use std::future::poll_fn;
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use cache_core::{Backend, CacheInfo, CacheMode, Outcome, Policy, Reason, Storing};
 use cache_memory::MemoryBackend;
 use cache_tower::{Cache, CacheLayer};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, StatusCode};
 use http_body::Body;
+use http_body_util::Full;
 use tokio::runtime::{Builder, Runtime};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -60,7 +61,7 @@ impl Scenario {
     #[must_use]
     pub fn over(policy: Policy, backend: impl Backend) -> Self {
         let clock = ManualClock::new();
-        let origin = Origin::new();
+        let origin = Origin::with_clock(clock.clone());
         let layer = CacheLayer::new(backend).policy(policy).clock(clock.clone());
         let runtime = Builder::new_current_thread()
             .enable_all()
@@ -90,8 +91,13 @@ impl Scenario {
         let request = Request::builder()
             .method(method)
             .uri(uri)
-            .body(())
+            .body(Full::default())
             .expect("a request");
+        self.request(request)
+    }
+
+    /// Any request, sent as it is.
+    pub fn request(&mut self, request: Request<Full<Bytes>>) -> Call<'_> {
         Call {
             scenario: self,
             request,
@@ -147,7 +153,7 @@ impl Scenario {
 #[must_use]
 pub struct Call<'a> {
     scenario: &'a mut Scenario,
-    request: Request<()>,
+    request: Request<Full<Bytes>>,
 }
 
 impl Call<'_> {
@@ -156,6 +162,12 @@ impl Call<'_> {
         let name = HeaderName::from_bytes(name.as_bytes()).expect("a field name");
         let value = HeaderValue::from_bytes(value.as_bytes()).expect("a field value");
         self.request.headers_mut().append(name, value);
+        self
+    }
+
+    /// The content of the request.
+    pub fn content(mut self, content: &'static str) -> Self {
+        *self.request.body_mut() = Full::from(content);
         self
     }
 

@@ -170,10 +170,10 @@ fn hits_say_how_old_and_how_fresh_they_are() {
     assert_eq!(info.age.map(|age| age.as_secs()), Some(20));
     assert_eq!(
         info.remaining.map(|remaining| remaining.as_secs()),
-        Some(40)
+        Some(39)
     );
     assert_eq!(
         info.to_string(),
-        "hit: the stored response is fresh; age 20 s, fresh for 40 s"
+        "hit: the stored response is fresh; age 20 s, fresh for 39 s"
     );
 }

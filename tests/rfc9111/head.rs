@@ -84,6 +84,7 @@ fn head_that_describes_something_else_ends_the_stored_get() {
         ok("").etag("\"2\""),
         ok("").with("content-length", "4"),
         ok("").with("last-modified", "Wed, 01 Jan 2020 00:00:00 GMT"),
+        status(404),
     ] {
         let mut cache = filled();
         cache.wait(60);
@@ -93,6 +94,25 @@ fn head_that_describes_something_else_ends_the_stored_get() {
             .origin(ok("two"))
             .miss()
             .not_sent("if-none-match");
+    }
+}
+
+#[test]
+fn head_is_compared_with_the_length_of_the_stored_body() {
+    for (length, kept) in [("3", true), ("999", false)] {
+        let mut cache = Scenario::private();
+        cache.get("/").origin(ok("one").max_age(60)).miss();
+        cache.wait(61);
+        cache
+            .send("HEAD", "/")
+            .origin(ok("").max_age(60).with("content-length", length))
+            .miss();
+        let asked = cache.get("/");
+        if kept {
+            asked.hit();
+        } else {
+            asked.origin(ok("two")).miss();
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Invalidation (RFC 9111 §4.4) and responses to POST (RFC 9110 §9.3.3).
 
+use cache_core::Reason;
 use kit::{Scenario, ok, status};
 
 fn filled() -> Scenario {
@@ -19,6 +20,7 @@ fn unsafe_and_unknown_methods_invalidate_the_target() {
             .send(method, "/")
             .origin(ok("done"))
             .bypass()
+            .because(Reason::Invalidated)
             .body("done");
         cache
             .get("/")
@@ -37,6 +39,7 @@ fn an_error_invalidates_nothing() {
             .send("POST", "/")
             .origin(status(code))
             .bypass()
+            .because(Reason::Method)
             .status(code);
         cache.get("/").hit();
     }
@@ -109,6 +112,17 @@ fn all_variants_are_invalidated() {
     for foo in ["1", "2"] {
         cache.get("/").with("foo", foo).origin(ok("two")).miss();
     }
+}
+
+#[test]
+fn a_request_with_credentials_invalidates_what_is_stored_without_them() {
+    let mut cache = filled();
+    cache
+        .send("PUT", "/")
+        .with("authorization", "alice")
+        .origin(ok(""))
+        .bypass();
+    cache.get("/").origin(ok("two")).miss();
 }
 
 #[test]

@@ -125,6 +125,44 @@ fn only_if_cached_takes_stale_responses_and_asks_nobody() {
 }
 
 #[test]
+fn offline_asks_nobody_whatever_the_request_is() {
+    let mut cache = filled();
+    cache
+        .get("/new")
+        .mode(CacheMode::OnlyIfCached)
+        .with("cache-control", "no-store")
+        .unsatisfiable();
+    cache
+        .get("/new")
+        .mode(CacheMode::OnlyIfCached)
+        .content("x")
+        .unsatisfiable();
+    for method in ["POST", "OPTIONS"] {
+        cache
+            .send(method, "/")
+            .mode(CacheMode::OnlyIfCached)
+            .unsatisfiable();
+    }
+}
+
+#[test]
+fn read_only_asks_for_nothing_in_the_background() {
+    let mut cache = Scenario::private();
+    cache
+        .get("/")
+        .origin(ok("one").cache_control("max-age=1, stale-while-revalidate=60"))
+        .miss();
+    cache.wait(2);
+    // The origin would have no answer.
+    cache
+        .get("/")
+        .mode(CacheMode::ReadOnly)
+        .stale_hit()
+        .because(Reason::StaleWhileRevalidate);
+    cache.settle();
+}
+
+#[test]
 fn read_only_reads_but_writes_nothing() {
     let mut cache = filled();
     cache.get("/").mode(CacheMode::ReadOnly).hit();

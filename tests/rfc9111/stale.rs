@@ -123,8 +123,8 @@ fn a_request_may_ask_for_stale_if_error() {
             .expect("a response")
             .status
     };
-    assert_eq!(ask(&mut cache, "9"), 503);
-    assert_eq!(ask(&mut cache, "10"), 200);
+    assert_eq!(ask(&mut cache, "10"), 503);
+    assert_eq!(ask(&mut cache, "11"), 200);
 }
 
 #[test]

@@ -178,10 +178,14 @@ fn responses_about_one_exchange_are_not_stored() {
     for (code, reason) in [
         (206, Reason::PartialContent),
         (304, Reason::CallerPrecondition),
-        (407, Reason::StatusNotUnderstood),
+        (407, Reason::AboutOneExchange),
         (412, Reason::CallerPrecondition),
         (416, Reason::PartialContent),
-        (425, Reason::StatusNotUnderstood),
+        (425, Reason::AboutOneExchange),
+        (428, Reason::AboutOneExchange),
+        (429, Reason::AboutOneExchange),
+        (431, Reason::AboutOneExchange),
+        (511, Reason::AboutOneExchange),
     ] {
         is_not_stored(Scenario::private(), status(code).max_age(60), reason);
     }
@@ -570,4 +574,109 @@ fn a_method_that_is_not_understood_passes() {
             .because(Reason::Method);
         cache.get("/").hit().body("one");
     }
+}
+
+#[test]
+fn a_get_with_content_passes() {
+    let mut cache = Scenario::private();
+    cache.get("/").origin(ok("one").max_age(60)).miss();
+    let asked = cache.get("/").content("a query");
+    asked
+        .origin(ok("two").max_age(60))
+        .bypass()
+        .because(Reason::RequestContent)
+        .body("two");
+    let asked = cache.get("/").with("transfer-encoding", "chunked");
+    asked
+        .origin(ok("two").max_age(60))
+        .bypass()
+        .because(Reason::RequestContent);
+    cache.get("/").with("content-length", "0").hit().body("one");
+}
+
+#[test]
+fn an_upgrade_passes() {
+    let mut cache = Scenario::private();
+    cache.get("/").origin(ok("one").max_age(60)).miss();
+    let asked = cache
+        .get("/")
+        .with("connection", "upgrade")
+        .with("upgrade", "websocket");
+    asked
+        .origin(status(101))
+        .bypass()
+        .because(Reason::Upgrade)
+        .status(101);
+    cache
+        .send("CONNECT", "http://origin.test/")
+        .origin(ok(""))
+        .bypass()
+        .because(Reason::Method);
+    cache.get("/").hit();
+}
+
+#[test]
+fn trailers_that_are_for_one_caller_are_not_stored() {
+    for (directives, name) in [
+        ("max-age=60", "set-cookie"),
+        ("max-age=60, private=\"x-me\"", "x-me"),
+        ("max-age=60, no-cache=\"x-me\"", "x-me"),
+    ] {
+        let mut cache = Scenario::shared();
+        let answer = ok("one").cache_control(directives).trailer(name, "alice");
+        assert!(cache.get("/").origin(answer).miss().trailers.is_some());
+        assert_eq!(cache.get("/").hit().trailers, None, "{name}");
+    }
+}
+
+#[test]
+fn a_slow_response_does_not_replace_one_that_was_asked_for_later() {
+    // The slow one's body is read only after the other was stored.
+    let origin = kit::Origin::new();
+    let clock = kit::ManualClock::new();
+    let layer = cache_tower::CacheLayer::new(cache_memory::MemoryBackend::default());
+    let cache = tower_layer::Layer::layer(&layer.clock(clock.clone()), origin.clone());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        use cache_tower::{CacheInfo, CacheMode};
+        use http_body_util::{BodyExt, Empty};
+        use tower::ServiceExt;
+        let get = |mode: CacheMode| {
+            let request = http::Request::get("http://origin.test/").extension(mode);
+            request
+                .body(Empty::<bytes::Bytes>::new())
+                .expect("a request")
+        };
+        origin.answers(ok("old").max_age(60));
+        origin.answers(ok("new").max_age(60));
+        let slow = cache
+            .clone()
+            .oneshot(get(CacheMode::Default))
+            .await
+            .expect("a response");
+        clock.advance(Duration::from_secs(5));
+        let quick = cache
+            .clone()
+            .oneshot(get(CacheMode::Reload))
+            .await
+            .expect("a response");
+        quick.into_body().collect().await.expect("a body");
+        slow.into_body().collect().await.expect("a body");
+        let hit = cache
+            .oneshot(get(CacheMode::Default))
+            .await
+            .expect("a response");
+        assert!(
+            hit.extensions()
+                .get::<CacheInfo>()
+                .expect("a CacheInfo")
+                .is_hit()
+        );
+        assert_eq!(
+            hit.into_body().collect().await.expect("a body").to_bytes(),
+            "new"
+        );
+    });
 }

@@ -171,6 +171,78 @@ fn a_304_with_the_weak_form_of_the_tag_is_for_it() {
 }
 
 #[test]
+fn a_304_with_the_strong_form_of_the_tag_does_not_make_the_stored_one_strong() {
+    let mut cache = stale(ok("one").etag("W/\"1\""));
+    cache
+        .get("/")
+        .origin(not_modified().etag("\"1\"").max_age(60))
+        .revalidated()
+        .field("etag", "W/\"1\"");
+    cache.get("/").hit().field("etag", "W/\"1\"");
+}
+
+#[test]
+fn the_caller_gets_all_fields_of_a_304_and_the_store_those_that_it_may_have() {
+    // A cookie that came with the 304 alone: the stored lifetime was not given for it.
+    let mut cache = Scenario::shared();
+    cache
+        .get("/")
+        .origin(ok("one").max_age(60).etag("\"1\""))
+        .miss();
+    cache.wait(61);
+    let rotated = not_modified().with("set-cookie", "session=alice");
+    cache
+        .get("/")
+        .origin(rotated)
+        .revalidated()
+        .field("set-cookie", "session=alice");
+    cache.get("/").hit().without("set-cookie");
+
+    // A field that is for this caller.
+    let mut cache = Scenario::shared();
+    let mine = "max-age=60, private=\"x-me\"";
+    cache
+        .get("/")
+        .origin(
+            ok("one")
+                .cache_control(mine)
+                .etag("\"1\"")
+                .with("x-me", "alice"),
+        )
+        .miss();
+    cache.wait(61);
+    let answer = not_modified().cache_control(mine).with("x-me", "bob");
+    cache
+        .get("/")
+        .origin(answer)
+        .revalidated()
+        .field("x-me", "bob");
+    cache.get("/").hit().without("x-me");
+}
+
+#[test]
+fn a_304_to_a_request_with_credentials_leaves_a_public_response() {
+    let mut cache = Scenario::shared();
+    cache
+        .get("/")
+        .origin(ok("one").max_age(60).etag("\"1\""))
+        .miss();
+    cache.wait(61);
+    cache
+        .get("/")
+        .with("authorization", "alice")
+        .origin(not_modified())
+        .revalidated()
+        .body("one");
+    cache
+        .get("/")
+        .origin(not_modified())
+        .revalidated()
+        .body("one")
+        .sent("if-none-match", "\"1\"");
+}
+
+#[test]
 fn a_304_for_another_date_is_not_for_it() {
     let mut cache = stale(ok("one").with("last-modified", "Wed, 01 Jan 2020 00:00:00 GMT"));
     let other = not_modified().with("last-modified", "Thu, 02 Jan 2020 00:00:00 GMT");

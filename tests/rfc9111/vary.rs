@@ -193,3 +193,39 @@ fn another_variant_never_stands_in() {
     cache.wait(61);
     cache.get("/").with("x-user", "bob").origin_fails().error();
 }
+
+#[test]
+fn a_response_that_was_selected_comes_before_one_without_vary() {
+    let mut cache = Scenario::private();
+    cache
+        .get("/")
+        .with("foo", "1")
+        .origin(varying("one", "foo"))
+        .miss();
+    cache.wait(1);
+    cache.get("/").origin(ok("default").max_age(60)).miss();
+    cache.get("/").with("foo", "1").hit().body("one");
+    cache.get("/").hit().body("default");
+}
+
+#[test]
+fn vary_counts_even_where_it_is_not_stored() {
+    for (name, value) in [
+        ("connection", "vary"),
+        ("cache-control", "public, private=\"vary\""),
+    ] {
+        let mut cache = Scenario::shared();
+        let answer = |body| varying(body, "x-user").with(name, value);
+        cache
+            .get("/")
+            .with("x-user", "alice")
+            .origin(answer("alice's"))
+            .miss();
+        cache
+            .get("/")
+            .with("x-user", "bob")
+            .origin(answer("bob's"))
+            .miss()
+            .body("bob's");
+    }
+}

@@ -26,6 +26,9 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// The stored responses for a key: at least the one that was selected by the fields that the
     /// query has, if it is there, and where it is not, as many others as can be had cheaply.
     ///
+    /// An answer that comes later does nothing before it is polled: the engine may drop it and ask
+    /// again.
+    ///
     /// A lookup that starts after [`BodyWriter::publish`] has answered sees that response or a
     /// later one, unless it was evicted. What is past its
     /// [`retain_until`](StoredHead::retain_until) at `now` is not returned.
@@ -37,7 +40,8 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
 
     /// Begins to store a response. Nothing is visible before [`BodyWriter::publish`].
     ///
-    /// It replaces the response that was selected by the same fields with the same values, if any.
+    /// It replaces the response that was selected by the same fields with the same values, if any,
+    /// unless that one was asked for later, as far as the backend can tell.
     fn writer(&self, head: StoredHead) -> Box<dyn BodyWriter>;
 
     /// Replaces the head of a stored response and keeps its body, if the response is still the one
@@ -140,11 +144,19 @@ impl<T: fmt::Debug> fmt::Debug for Answer<'_, T> {
 }
 
 /// What is looked for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Query<'a> {
     pub(crate) policy: &'a Policy,
     pub(crate) key: &'a PrimaryKey,
     pub(crate) headers: &'a HeaderMap,
+}
+
+impl fmt::Debug for Query<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Query")
+            .field("key", self.key)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> Query<'a> {
@@ -189,7 +201,7 @@ pub struct Entry {
 pub struct Token(pub u128);
 
 /// The body of a stored response; cheap to clone.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct StoredBody {
     source: Source,
     length: u64,
@@ -197,7 +209,7 @@ pub struct StoredBody {
 }
 
 /// Where the bytes of a stored body are.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[expect(clippy::exhaustive_enums, reason = "the engine has to know them all")]
 pub enum Source {
     /// Here, in one piece.
@@ -206,6 +218,26 @@ pub enum Source {
     Chunks(Arc<[Bytes]>),
     /// In the store.
     Remote(Arc<dyn ReadBody>),
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Whole(_) => "Whole(..)",
+            Self::Chunks(_) => "Chunks(..)",
+            Self::Remote(_) => "Remote(..)",
+        })
+    }
+}
+
+impl fmt::Debug for StoredBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredBody")
+            .field("source", &self.source)
+            .field("length", &self.length)
+            .field("has_trailers", &self.trailers.is_some())
+            .finish()
+    }
 }
 
 impl Default for Source {

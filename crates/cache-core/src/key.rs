@@ -24,43 +24,48 @@ pub struct PrimaryKey {
 pub type Digest = [u8; 16];
 
 impl PrimaryKey {
-    /// The key of what `request` asks for, or why it has none.
+    /// The key of what `request` asks for, if its target can be told for sure.
     pub(crate) fn derive(policy: &Policy, request: &RequestHead<'_>) -> Option<Self> {
-        let host = request.headers.get(HOST);
-        let authority = match request.uri.authority() {
-            Some(authority) => authority.clone(),
-            None => Authority::try_from(host?.as_bytes()).ok()?,
+        let host = Host::of(request.headers)?;
+        let target = match request.uri.authority() {
+            Some(authority) => Target::of(authority)?,
+            // User information has no business in `Host`.
+            None => Target::of(host.authority.as_ref()?).filter(|target| target.user.is_none())?,
         };
         let mut key = Framed::default();
         key.field(&[VERSION, policy.kind as u8]);
         key.lower(request.uri.scheme_str().unwrap_or_default().as_bytes());
-        key.authority(request.uri, &authority);
-        key.path_and_query(request.uri);
+        key.target(request.uri, &target);
+        key.path(request.uri);
+        key.query(policy, request.uri);
         // A client may name another host than the one it connects to; the origin believes `Host`.
-        match host {
-            Some(host)
-                if request
-                    .uri
-                    .authority()
-                    .is_some_and(|uri| !is_same_host(uri, host)) =>
-            {
-                key.lower(host.as_bytes());
+        match host.value {
+            Some(value) if request.uri.authority().is_some() && !target.is_named_by(value) => {
+                key.lower(value);
             }
             _ => key.field(b""),
         }
-        key.field(&policy.partition.of(policy, request, &authority));
+        key.field(&policy.partition.of(policy, request, &target));
         Some(Self {
             bytes: key.bytes.into(),
         })
     }
 
-    /// The key of another URI of the same origin, in the same partition as `request`.
-    pub(crate) fn derive_sibling(
+    /// The keys of a URI of the same origin that a request can change: in its own partition, and
+    /// in that of the requests without credentials.
+    pub(crate) fn derive_changed(
         policy: &Policy,
         request: &RequestHead<'_>,
         uri: &Uri,
-    ) -> Option<Self> {
-        Self::derive(policy, &RequestHead { uri, ..*request })
+    ) -> impl Iterator<Item = Self> + use<> {
+        let request = RequestHead { uri, ..*request };
+        let own = Self::derive(policy, &request);
+        let unpartitioned = Policy {
+            partition: Partition::None,
+            ..policy.clone()
+        };
+        let common = Self::derive(&unpartitioned, &request).filter(|key| Some(key) != own.as_ref());
+        own.into_iter().chain(common)
     }
 
     /// A key from the bytes of [`as_bytes`](Self::as_bytes).
@@ -119,7 +124,7 @@ impl Partition {
     }
 
     /// The field of the key, empty for no partition.
-    fn of(&self, policy: &Policy, request: &RequestHead<'_>, authority: &Authority) -> Vec<u8> {
+    fn of(&self, policy: &Policy, request: &RequestHead<'_>, target: &Target<'_>) -> Vec<u8> {
         match self {
             Self::None => Vec::new(),
             Self::By(find) => find(request).map_or_else(Vec::new, |found| {
@@ -127,7 +132,7 @@ impl Partition {
                 digest.field(&found);
                 digest.finish().to_vec()
             }),
-            Self::Credentials => credentials(policy, request.headers, authority),
+            Self::Credentials => credentials(policy, request.headers, target),
         }
     }
 }
@@ -143,12 +148,9 @@ impl fmt::Debug for Partition {
 }
 
 /// The digest of all credentials, empty where there are none.
-fn credentials(policy: &Policy, headers: &HeaderMap, authority: &Authority) -> Vec<u8> {
-    let user = authority.as_str().rsplit_once('@').map(|(user, _)| user);
-    let mut found: Vec<(&str, &[u8])> = user
-        .map(|user| ("@", user.as_bytes()))
-        .into_iter()
-        .collect();
+fn credentials(policy: &Policy, headers: &HeaderMap, target: &Target<'_>) -> Vec<u8> {
+    let mut found: Vec<(&str, &[u8])> = Vec::new();
+    found.extend(target.user.map(|user| ("@", user.as_bytes())));
     // One pass: most requests have few fields, and none of these.
     for (name, value) in headers {
         if is_credential(name) {
@@ -272,53 +274,122 @@ impl Framed {
     }
 
     /// Host and port, in lower case and without the default port (RFC 9110 §4.2.3).
-    fn authority(&mut self, uri: &Uri, authority: &Authority) {
-        let port = authority.port_u16();
+    fn target(&mut self, uri: &Uri, target: &Target<'_>) {
         let default = match uri.scheme_str() {
             Some("http") => Some(80),
             Some("https") => Some(443),
             _ => None,
         };
         self.written(|bytes| {
-            bytes.extend(
-                authority
-                    .host()
-                    .bytes()
-                    .map(|byte| byte.to_ascii_lowercase()),
-            );
-            if let Some(port) = port.filter(|port| Some(*port) != default) {
+            bytes.extend(target.host.bytes().map(|byte| byte.to_ascii_lowercase()));
+            if let Some(port) = target.port.filter(|port| Some(*port) != default) {
                 bytes.push(b':');
                 bytes.extend_from_slice(port.to_string().as_bytes());
             }
         });
     }
 
-    /// Path and query, in two fields, so that an absent query is not an empty one.
-    fn path_and_query(&mut self, uri: &Uri) {
+    fn path(&mut self, uri: &Uri) {
         let path = match uri.path() {
             "" => "/",
             path => path,
         };
         self.written(|bytes| normalise_escapes(path.as_bytes(), bytes));
-        match uri.query() {
-            Some(query) => self.written(|bytes| {
-                bytes.push(b'?');
-                normalise_escapes(query.as_bytes(), bytes);
-            }),
-            None => self.field(b""),
-        }
+    }
+
+    /// The query with its `?`, so that an absent one is not an empty one. Values of parameters that
+    /// hold secrets are replaced by their digests, behind a byte that no query has.
+    fn query(&mut self, policy: &Policy, uri: &Uri) {
+        let Some(query) = uri.query() else {
+            return self.field(b"");
+        };
+        self.written(|bytes| {
+            for (index, parameter) in query.split('&').enumerate() {
+                bytes.push(if index == 0 { b'?' } else { b'&' });
+                let Some((name, value)) = parameter.split_once('=') else {
+                    normalise_escapes(parameter.as_bytes(), bytes);
+                    continue;
+                };
+                let start = bytes.len();
+                normalise_escapes(name.as_bytes(), bytes);
+                let is_secret = policy.is_secret_parameter(&bytes[start..]);
+                bytes.push(b'=');
+                if is_secret {
+                    let mut normalised = Vec::with_capacity(value.len());
+                    normalise_escapes(value.as_bytes(), &mut normalised);
+                    let mut digest = policy.secret.digest(b"parameter");
+                    digest.field(&normalised);
+                    bytes.push(0);
+                    bytes.extend_from_slice(&digest.finish());
+                } else {
+                    normalise_escapes(value.as_bytes(), bytes);
+                }
+            }
+        });
     }
 }
 
-/// Whether a `Host` field says what the target's authority says already.
-fn is_same_host(authority: &Authority, host: &http::HeaderValue) -> bool {
-    let without_user = match authority.as_str().rsplit_once('@') {
-        Some((_, host)) => host,
-        None => authority.as_str(),
-    };
-    without_user
-        .as_bytes()
-        .eq_ignore_ascii_case(host.as_bytes())
+/// Whom a request is for, as the target of the request or `Host` says.
+struct Target<'a> {
+    user: Option<&'a str>,
+    host: &'a str,
+    port: Option<u16>,
+}
+
+impl<'a> Target<'a> {
+    /// Nothing where there is something behind the host that is no port: the origin may make
+    /// something of it that the key would not have.
+    fn of(authority: &'a Authority) -> Option<Self> {
+        let (user, rest) = match authority.as_str().rsplit_once('@') {
+            Some((user, rest)) => (Some(user), rest),
+            None => (None, authority.as_str()),
+        };
+        let host = authority.host();
+        let port = match rest.strip_prefix(host)? {
+            "" => None,
+            port => Some(
+                port.strip_prefix(':')
+                    .filter(|port| is_number(port))?
+                    .parse()
+                    .ok()?,
+            ),
+        };
+        Some(Self { user, host, port })
+    }
+
+    /// Whether a `Host` field names this target, and so says nothing new.
+    fn is_named_by(&self, host: &[u8]) -> bool {
+        Authority::try_from(host).is_ok_and(|authority| {
+            Target::of(&authority).is_some_and(|named| {
+                named.user.is_none()
+                    && named.host.eq_ignore_ascii_case(self.host)
+                    && named.port == self.port
+            })
+        })
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// The `Host` field.
+struct Host<'a> {
+    value: Option<&'a [u8]>,
+    authority: Option<Authority>,
+}
+
+impl<'a> Host<'a> {
+    /// Nothing where it is not one line.
+    fn of(headers: &'a HeaderMap) -> Option<Self> {
+        let mut lines = headers.get_all(HOST).iter();
+        let value = lines.next().map(http::HeaderValue::as_bytes);
+        if lines.next().is_some() {
+            return None;
+        }
+        let authority = value.and_then(|value| Authority::try_from(value).ok());
+        Some(Self { value, authority })
+    }
 }
 
 /// Percent-encoding in one form (RFC 3986 §6.2.2): digits in upper case, unreserved characters
@@ -426,7 +497,24 @@ mod tests {
         let policy = Policy::private();
         assert_eq!(key_of(&policy, &get("/x", &[])), None);
         assert!(key_of(&policy, &get("/x", &[("host", "a.test")])).is_some());
-        assert_eq!(key_of(&policy, &get("/x", &[("host", "a b")])), None);
+        for ambiguous in [
+            "a b",
+            "a.test:99999",
+            "a.test:abc",
+            "a.test:",
+            "evil@a.test",
+            "",
+        ] {
+            assert_eq!(
+                key_of(&policy, &get("/x", &[("host", ambiguous)])),
+                None,
+                "{ambiguous}"
+            );
+        }
+        let twice = [("host", "a.test"), ("host", "evil.test")];
+        assert_eq!(key_of(&policy, &get("/x", &twice)), None);
+        assert_eq!(key_of(&policy, &get("http://a.test/x", &twice)), None);
+        assert_eq!(key_of(&policy, &get("http://a.test:99999/x", &[])), None);
     }
 
     #[test]
@@ -510,6 +598,47 @@ mod tests {
         assert_eq!(of(&[("authorization", "alice")]), of(&[]));
         assert_ne!(of(&[("x-tenant", "a")]), of(&[("x-tenant", "b")]));
         assert_ne!(of(&[("x-tenant", "")]), of(&[]));
+    }
+
+    #[test]
+    fn parameters_that_hold_secrets_count_and_are_not_readable() {
+        let uris = [
+            "http://a.test/?token=hunter2",
+            "http://a.test/?token=hunter3",
+            "http://a.test/?token=",
+            "http://a.test/?token",
+            "http://a.test/?Token=hunter2",
+            "http://a.test/?x=1&api_key=hunter2",
+        ];
+        for (index, uri) in uris.iter().enumerate() {
+            let found = key(uri);
+            let is_readable = found
+                .as_bytes()
+                .windows(6)
+                .any(|window| window == b"hunter");
+            assert!(!is_readable, "{uri}");
+            assert!(
+                uris[index + 1..].iter().all(|other| key(other) != found),
+                "{uri}"
+            );
+        }
+        assert_eq!(
+            key("http://a.test/?token=%7e"),
+            key("http://a.test/?token=~")
+        );
+        let policy = Policy::private().redact_parameters(["Session"]);
+        let found = key_of(
+            &policy,
+            &get("http://a.test/?session=hunter2&token=open", &[]),
+        );
+        let found = found.expect("a key");
+        assert!(
+            !found
+                .as_bytes()
+                .windows(7)
+                .any(|window| window == b"hunter2")
+        );
+        assert!(found.as_bytes().windows(4).any(|window| window == b"open"));
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub use backend::{
 };
 
 mod header;
-pub use header::connection::{hop_by_hop, strip_hop_by_hop};
+pub use header::connection::strip_hop_by_hop;
 
 mod rules;
 pub use rules::freshness::{Freshness, LifetimeSource};

@@ -1,8 +1,12 @@
 //! The settings that the rules read.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderMap;
+
 use crate::key::{Partition, Secret};
+use crate::rules::storing;
 
 /// How a cache behaves: its kind (RFC 9111 §1) and the freedom that RFC 9111 leaves to it.
 ///
@@ -27,6 +31,7 @@ pub struct Policy {
     pub(crate) kind: Kind,
     pub(crate) partition: Partition,
     pub(crate) secret: Secret,
+    pub(crate) redacted_parameters: Arc<[String]>,
     pub(crate) default_ttl: Option<Duration>,
     pub(crate) max_ttl: Option<Duration>,
     pub(crate) heuristic_cap: Duration,
@@ -64,6 +69,7 @@ impl Policy {
             kind: Kind::Private,
             partition: Partition::Credentials,
             secret: Secret::none(),
+            redacted_parameters: SECRET_PARAMETERS.iter().map(ToString::to_string).collect(),
             default_ttl: None,
             max_ttl: None,
             heuristic_cap: Duration::from_secs(24 * 60 * 60),
@@ -109,6 +115,30 @@ impl Policy {
     pub fn secret(mut self, secret: Secret) -> Self {
         self.secret = secret;
         self
+    }
+
+    /// The query parameters that hold secrets, in the place of the default list: their values are in
+    /// the key as digests only. Names are compared without regard to case.
+    ///
+    /// Default: `access_token`, `api_key`, `apikey`, `auth_token`, `client_secret`, `id_token`, `key`,
+    /// `password`, `refresh_token`, `secret`, `sig`, `signature`, `token`, `x-amz-security-token`,
+    /// `x-amz-signature`, `x-goog-signature`.
+    #[must_use]
+    pub fn redact_parameters(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.redacted_parameters = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The trailer fields that are stored with a response with these header fields, if any are.
+    #[must_use]
+    pub fn stored_trailers(&self, headers: &HeaderMap, trailers: &HeaderMap) -> Option<HeaderMap> {
+        storing::trailers(self, headers, trailers)
+    }
+
+    pub(crate) fn is_secret_parameter(&self, name: &[u8]) -> bool {
+        self.redacted_parameters
+            .iter()
+            .any(|secret| secret.as_bytes().eq_ignore_ascii_case(name))
     }
 
     /// The freshness lifetime of a cacheable response for which the origin gives none, instead of
@@ -193,6 +223,25 @@ impl Policy {
         self
     }
 }
+
+const SECRET_PARAMETERS: [&str; 16] = [
+    "access_token",
+    "api_key",
+    "apikey",
+    "auth_token",
+    "client_secret",
+    "id_token",
+    "key",
+    "password",
+    "refresh_token",
+    "secret",
+    "sig",
+    "signature",
+    "token",
+    "x-amz-security-token",
+    "x-amz-signature",
+    "x-goog-signature",
+];
 
 impl Default for Policy {
     /// [`Policy::private`].

@@ -46,6 +46,12 @@ pub enum Reason {
     /// The request has a precondition that only the origin can evaluate.
     OriginPrecondition,
 
+    /// The method is unsafe and the origin accepted it: what was stored for its target is removed.
+    Invalidated,
+    /// The request has content, which the key does not have.
+    RequestContent,
+    /// The request asks for another protocol.
+    Upgrade,
     /// The method is not one whose responses are reused.
     Method,
     /// The request, or its mode, says `no-store`.
@@ -71,6 +77,8 @@ pub enum Reason {
     VaryTooLong,
     /// The status code is one that the cache does not understand, and it has to.
     StatusNotUnderstood,
+    /// The status code is about one exchange, not about the resource.
+    AboutOneExchange,
     /// Nothing gives the response a lifetime, and it has no validator.
     NoFreshness,
     /// The response is partial.
@@ -91,6 +99,14 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Whether it is the request, not the response, that keeps the response from being stored.
+    pub(crate) fn is_about_request(self) -> bool {
+        matches!(
+            self,
+            Self::ReadOnly | Self::RequestNoStore | Self::Authorization
+        )
+    }
+
     /// A sentence for people.
     #[must_use]
     pub fn explain(self) -> &'static str {
@@ -119,6 +135,9 @@ impl Reason {
             Self::Reload => "the mode of the request reloads",
             Self::RangeRequest => "the request asks for a part",
             Self::OriginPrecondition => "the request has a precondition for the origin",
+            Self::Invalidated => "the method is unsafe: what was stored for its target is removed",
+            Self::RequestContent => "the request has content",
+            Self::Upgrade => "the request asks for another protocol",
             Self::Method => "responses to this method are not reused",
             Self::RequestNoStore => "the request says no-store",
             Self::NoAuthority => "the target of the request names no authority",
@@ -131,6 +150,7 @@ impl Reason {
             Self::VaryStar => "the response varies by more than request fields",
             Self::VaryTooLong => "the response varies by too many fields",
             Self::StatusNotUnderstood => "the status code is not understood",
+            Self::AboutOneExchange => "the status code is about this exchange only",
             Self::NoFreshness => "the response has neither a lifetime nor a validator",
             Self::PartialContent => "the response is partial",
             Self::CallerPrecondition => "the response answers a precondition of the caller",

@@ -21,6 +21,8 @@ pub struct StoredHead {
     pub(crate) status: StatusCode,
     pub(crate) version: Version,
     pub(crate) headers: HeaderMap,
+    /// What `headers` announces, for comparison with the body that is found.
+    pub(crate) content_length: Option<u64>,
     pub(crate) selecting: Vec<SelectingField>,
     pub(crate) requested_at: SystemTime,
     pub(crate) received_at: SystemTime,

@@ -35,6 +35,9 @@ pub struct MemoryBackend {
 /// What all clones share.
 pub(crate) struct Store {
     slots: Cache<PrimaryKey, Slot, Bytes>,
+    /// What is stored for one key takes no more bytes than this: a little less than a shard, part
+    /// of which is kept for what is seldom used.
+    pub(crate) largest: u64,
     next_token: AtomicU64,
 }
 
@@ -73,6 +76,7 @@ impl MemoryBackend {
         );
         Ok(Self {
             store: Arc::new(Store {
+                largest: slots.shard_capacity() / 10 * 9,
                 slots,
                 next_token: AtomicU64::new(0),
             }),
@@ -166,11 +170,18 @@ impl Store {
         // A vacant slot's guard is dropped, which leaves it vacant.
         self.slots.entry(key, None, |_, slot| {
             change(slot);
-            EntryAction::Retain(())
+            if slot.is_empty() {
+                EntryAction::Remove
+            } else {
+                EntryAction::Retain(())
+            }
         });
     }
 
     /// Changes what is stored for a key, or was not until now.
+    ///
+    /// What becomes heavier is taken out and put in again: only what comes in makes room for itself.
+    /// A lookup in between finds nothing.
     pub(crate) fn change_or_insert<T>(
         &self,
         key: &PrimaryKey,
@@ -178,30 +189,35 @@ impl Store {
     ) -> Option<T> {
         // Only one of the two ways is taken, but the borrow checker cannot see that.
         let mut change = Some(change);
+        let mut changed = None;
+        let mut grown = Slot::default();
         let result = self.slots.entry(key, None, |_, slot| {
-            EntryAction::Retain(change.take().map(|change| change(slot)))
+            let weight = slot.weight();
+            changed = change.take().map(|change| change(slot));
+            if slot.weight() > weight {
+                grown = slot.clone();
+                EntryAction::ReplaceWithGuard
+            } else {
+                EntryAction::Retain(())
+            }
         });
         match result {
-            EntryResult::Retained(changed) => changed,
-            EntryResult::Vacant(guard) => {
-                let mut slot = Slot::default();
-                let changed = change.take().map(|change| change(&mut slot));
+            EntryResult::Replaced(guard, _) => {
                 // Refused only where another thread removed the place meanwhile: then it is gone.
-                let _ = guard.insert(slot);
-                changed
+                let _ = guard.insert(grown);
             }
-            _ => None,
+            EntryResult::Vacant(guard) => {
+                changed = change.take().map(|change| change(&mut grown));
+                let _ = guard.insert(grown);
+            }
+            _ => {}
         }
+        changed
     }
 
     /// A token that no other response of this store has.
     pub(crate) fn token(&self) -> Token {
         Token(u128::from(self.next_token.fetch_add(1, Ordering::Relaxed)))
-    }
-
-    /// The largest response that can be stored, in bytes.
-    pub(crate) fn largest(&self) -> u64 {
-        self.slots.shard_capacity()
     }
 }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use cache_core::{Candidates, Entry, StoredHead, Token};
+use bytes::Bytes;
+use cache_core::{Candidates, Entry, Source, StoredHead, Token};
+use http::HeaderMap;
 
 /// What is stored for one key: responses, of which readers share the list.
 #[derive(Clone, Default)]
@@ -29,33 +31,38 @@ impl Slot {
         }
     }
 
-    /// Adds a response, in the place of the one that was selected by the same values; whether it
-    /// does, as it is not from before an invalidation.
-    pub(crate) fn publish(&mut self, entry: Entry) -> bool {
+    /// Adds a response, in the place of the one that was selected by the same values, and in that of
+    /// the oldest others where all would take more than `most` bytes; whether it does, as it is
+    /// neither from before an invalidation nor asked for before the one that it would replace.
+    pub(crate) fn publish(&mut self, entry: Entry, most: u64) -> bool {
         let requested_at = entry.head.requested_at();
         if self.invalidated_at.is_some_and(|at| requested_at < at) {
+            return false;
+        }
+        let is_twin = |old: &Entry| old.head.selecting() == entry.head.selecting();
+        if self
+            .entries
+            .iter()
+            .any(|old| is_twin(old) && old.head.requested_at() > requested_at)
+        {
             return false;
         }
         let now = entry.head.received_at();
         let mut entries: Vec<Entry> = self
             .entries
             .iter()
-            .filter(|old| {
-                is_retained(&old.head, now) && old.head.selecting() != entry.head.selecting()
-            })
+            .filter(|old| is_retained(&old.head, now) && !is_twin(old))
             .cloned()
             .collect();
-        if entries.len() >= MAX_VARIANTS {
-            let oldest = entries
-                .iter()
-                .enumerate()
-                .min_by_key(|(_, entry)| entry.head.received_at());
-            if let Some((oldest, _)) = oldest {
-                entries.swap_remove(oldest);
-            }
-        }
+        entries.sort_by_key(|old| old.head.received_at());
         entries.push(entry);
-        self.set(entries);
+        let mut bytes: u64 = entries.iter().map(weight).sum();
+        let mut surplus = 0;
+        while bytes > most || entries.len() - surplus > MAX_VARIANTS {
+            bytes -= weight(&entries[surplus]);
+            surplus += 1;
+        }
+        self.set(entries.split_off(surplus));
         true
     }
 
@@ -63,7 +70,10 @@ impl Slot {
     pub(crate) fn freshen(&mut self, token: Token, head: Arc<StoredHead>) {
         let mut entries = self.entries.to_vec();
         if let Some(entry) = entries.iter_mut().find(|entry| entry.token == token) {
-            entry.head = head;
+            entry.head = head.clone();
+            // It may vary by other fields now, and be the same variant as another.
+            entries
+                .retain(|other| other.token == token || other.head.selecting() != head.selecting());
             self.set(entries);
         }
     }
@@ -77,6 +87,11 @@ impl Slot {
             .cloned()
             .collect();
         self.set(entries);
+    }
+
+    /// Whether there is nothing to remember.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.invalidated_at.is_none()
     }
 
     /// Removes all responses, and remembers when.
@@ -102,7 +117,20 @@ impl Slot {
 
 /// About how many bytes a response takes.
 pub(crate) fn weight(entry: &Entry) -> u64 {
-    (entry.head.weight() + size_of::<Entry>()) as u64 + entry.body.len()
+    let pieces = match entry.body.source() {
+        Source::Chunks(chunks) => chunks.len() * size_of::<Bytes>(),
+        _ => 0,
+    };
+    let trailers = entry.body.trailers().map_or(0, trailers_weight);
+    let rest = entry.head.weight() + size_of::<Entry>() + pieces + trailers;
+    rest as u64 + entry.body.len()
+}
+
+fn trailers_weight(trailers: &HeaderMap) -> usize {
+    trailers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 96)
+        .sum()
 }
 
 fn is_retained(head: &StoredHead, now: SystemTime) -> bool {

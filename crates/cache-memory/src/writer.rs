@@ -15,6 +15,8 @@ pub(crate) struct MemoryWriter {
     store: Arc<Store>,
     head: StoredHead,
     chunks: Vec<Bytes>,
+    /// Small pieces, put together: kept as they are, each would cost more than its bytes.
+    tail: BytesMut,
     length: u64,
 }
 
@@ -24,6 +26,7 @@ impl MemoryWriter {
             store,
             head,
             chunks: Vec::new(),
+            tail: BytesMut::new(),
             length: 0,
         }
     }
@@ -36,10 +39,20 @@ impl MemoryWriter {
 impl BodyWriter for MemoryWriter {
     fn write(&mut self, chunk: Bytes) -> Result<(), BackendError> {
         self.length = self.length.saturating_add(chunk.len() as u64);
-        if self.length > self.store.largest() {
+        if self.length > self.store.largest {
             return Err(Self::declined().with_source("it is larger than a shard of the store"));
         }
-        self.chunks.push(chunk);
+        if chunk.len() < SMALL_BYTES {
+            self.tail.extend_from_slice(&chunk);
+            if self.tail.len() >= SMALL_BYTES {
+                self.chunks.push(self.tail.split().freeze());
+            }
+        } else {
+            if !self.tail.is_empty() {
+                self.chunks.push(self.tail.split().freeze());
+            }
+            self.chunks.push(chunk);
+        }
         Ok(())
     }
 
@@ -50,24 +63,28 @@ impl BodyWriter for MemoryWriter {
         let Self {
             store,
             head,
-            chunks,
+            mut chunks,
+            tail,
             length,
         } = *self;
+        if !tail.is_empty() {
+            chunks.push(tail.freeze());
+        }
         let entry = Entry {
             token: store.token(),
             head: Arc::new(head),
             body: body(chunks, length).with_trailers(trailers),
         };
-        if weight(&entry) > store.largest() {
+        if weight(&entry) > store.largest {
             return Answer::Now(Err(
                 Self::declined().with_source("it is larger than a shard of the store")
             ));
         }
         let key = entry.head.key().clone();
         Answer::Now(
-            match store.change_or_insert(&key, |slot| slot.publish(entry)) {
+            match store.change_or_insert(&key, |slot| slot.publish(entry, store.largest)) {
                 Some(true) => Ok(()),
-                _ => Err(Self::declined().with_source("it was invalidated meanwhile")),
+                _ => Err(Self::declined().with_source("it was invalidated or replaced meanwhile")),
             },
         )
     }
@@ -94,3 +111,6 @@ fn body(mut chunks: Vec<Bytes>, length: u64) -> StoredBody {
 
 /// Bodies up to this many bytes are copied into one piece when they are stored.
 const COPIED_BYTES: u64 = 64 << 10;
+
+/// Pieces below this many bytes are put together when they arrive.
+const SMALL_BYTES: usize = 8 << 10;

@@ -49,12 +49,36 @@ impl<S> CachedClient<WithUrl<Cache<S>>> {
 
 impl<S> CachedClient<S> {
     /// The same with a layer outside of all that it has: the cache, and layers added before.
+    ///
+    /// Redirects are to be followed here, so that each of them is stored as what it is:
+    ///
+    /// ```
+    /// use cache_reqwest::CachedClient;
+    /// use cache_tower::{CacheLayer, MemoryBackend};
+    /// use tower_http::follow_redirect::FollowRedirectLayer;
+    ///
+    /// # fn run() -> Result<(), reqwest::Error> {
+    /// let reqwest = reqwest::Client::builder()
+    ///     .redirect(reqwest::redirect::Policy::none())
+    ///     .build()?;
+    /// let client = CachedClient::new(reqwest, CacheLayer::new(MemoryBackend::default()))
+    ///     .layer(FollowRedirectLayer::new());
+    /// # let _ = client;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn layer<L: Layer<S>>(self, layer: L) -> CachedClient<L::Service> {
         CachedClient {
             service: layer.layer(self.service),
         }
     }
+}
 
+impl<S, B> CachedClient<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<B>, Error: From<Error>> + Clone,
+    B: HttpBody<Data: Into<Bytes>, Error: Into<BoxError>> + Send + Sync + 'static,
+{
     /// Sends a request, or answers it from the store.
     ///
     /// Dropping the future is safe at any point.
@@ -63,13 +87,11 @@ impl<S> CachedClient<S> {
     ///
     /// Those of [`reqwest::Client::execute`], unless a layer has others. The cache has none: where
     /// a stored response may stand in for an error, it does.
-    pub async fn execute<B, E>(&self, request: Request) -> Result<Response, E>
-    where
-        S: Service<http::Request<Body>, Response = http::Response<B>, Error = E> + Clone,
-        B: HttpBody<Data: Into<Bytes>, Error: Into<BoxError>> + Send + Sync + 'static,
-        E: From<Error>,
-    {
-        self.send(request.try_into()?).await
+    pub fn execute(
+        &self,
+        request: Request,
+    ) -> impl Future<Output = Result<Response, S::Error>> + use<S, B> {
+        answer(self.service.clone(), request.try_into())
     }
 
     /// The same, with what this request wants of the cache.
@@ -77,35 +99,24 @@ impl<S> CachedClient<S> {
     /// # Errors
     ///
     /// Those of [`execute`](Self::execute).
-    pub async fn execute_with<B, E>(&self, request: Request, mode: CacheMode) -> Result<Response, E>
-    where
-        S: Service<http::Request<Body>, Response = http::Response<B>, Error = E> + Clone,
-        B: HttpBody<Data: Into<Bytes>, Error: Into<BoxError>> + Send + Sync + 'static,
-        E: From<Error>,
-    {
-        let mut request = http::Request::try_from(request)?;
-        request.extensions_mut().insert(mode);
-        self.send(request).await
-    }
-
-    async fn send<B, E>(&self, request: http::Request<Body>) -> Result<Response, E>
-    where
-        S: Service<http::Request<Body>, Response = http::Response<B>, Error = E> + Clone,
-        B: HttpBody<Data: Into<Bytes>, Error: Into<BoxError>> + Send + Sync + 'static,
-        E: From<Error>,
-    {
-        let mut service = self.service.clone();
-        poll_fn(|cx| service.poll_ready(cx)).await?;
-        let response = service.call(request).await?;
-        Ok(response.map(Body::wrap).into())
+    pub fn execute_with(
+        &self,
+        request: Request,
+        mode: CacheMode,
+    ) -> impl Future<Output = Result<Response, S::Error>> + use<S, B> {
+        let request = http::Request::try_from(request).map(|mut request| {
+            request.extensions_mut().insert(mode);
+            request
+        });
+        answer(self.service.clone(), request)
     }
 }
 
 impl<S, B> Service<Request> for CachedClient<S>
 where
-    S: Service<http::Request<Body>, Response = http::Response<B>> + Clone + Send + 'static,
+    S: Service<http::Request<Body>, Response = http::Response<B>, Error: From<Error>>,
+    S: Clone + Send + 'static,
     S::Future: Send,
-    S::Error: From<Error> + Send,
     B: HttpBody<Data: Into<Bytes>, Error: Into<BoxError>> + Send + Sync + 'static,
 {
     type Response = Response;
@@ -119,12 +130,23 @@ where
     fn call(&mut self, request: Request) -> Self::Future {
         // The one that is ready is called; a clone need not be.
         let clone = self.service.clone();
-        let mut service = std::mem::replace(&mut self.service, clone);
-        Box::pin(async move {
-            let response = service.call(request.try_into()?).await?;
-            Ok(response.map(Body::wrap).into())
-        })
+        let service = std::mem::replace(&mut self.service, clone);
+        Box::pin(answer(service, request.try_into()))
     }
 }
 
 type BoxError = Box<dyn StdError + Send + Sync>;
+
+async fn answer<S, B>(
+    mut service: S,
+    request: Result<http::Request<Body>, Error>,
+) -> Result<Response, S::Error>
+where
+    S: Service<http::Request<Body>, Response = http::Response<B>, Error: From<Error>>,
+    B: HttpBody<Data: Into<Bytes>, Error: Into<BoxError>> + Send + Sync + 'static,
+{
+    let request = request?;
+    poll_fn(|cx| service.poll_ready(cx)).await?;
+    let response = service.call(request).await?;
+    Ok(response.map(Body::wrap).into())
+}

@@ -1,6 +1,5 @@
 //! `HttpClient`.
 
-use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -43,42 +42,21 @@ impl HttpClient {
 impl<B: Into<Body>> Service<Request<B>> for HttpClient {
     type Response = Response<Body>;
     type Error = Error;
-    type Future = HttpFuture;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.client.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> HttpFuture {
-        let answer = reqwest::Request::try_from(request).map(|request| self.client.execute(request));
-        HttpFuture {
-            answer: Box::pin(async move {
-                let response = answer?.await?;
-                // The conversion loses where the response came from.
-                let url = url_as_extension(response.url().clone());
-                let mut response = Response::from(response);
-                response.extensions_mut().extend(url);
-                Ok(response)
-            }),
-        }
-    }
-}
-
-/// The future of a call to [`HttpClient`].
-pub struct HttpFuture {
-    answer: Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>>,
-}
-
-impl Future for HttpFuture {
-    type Output = Result<Response<Body>, Error>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.answer.as_mut().poll(cx)
-    }
-}
-
-impl fmt::Debug for HttpFuture {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpFuture").finish_non_exhaustive()
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let answer = request.try_into().map(|request| self.client.call(request));
+        Box::pin(async move {
+            let response = answer?.await?;
+            // The conversion loses where the response came from.
+            let url = url_as_extension(response.url().clone());
+            let mut response = Response::from(response);
+            response.extensions_mut().extend(url);
+            Ok(response)
+        })
     }
 }

@@ -40,7 +40,7 @@ mod client;
 pub use client::CachedClient;
 
 mod http_client;
-pub use http_client::{HttpClient, HttpFuture};
+pub use http_client::HttpClient;
 
 mod with_url;
 pub use with_url::{ResponseFuture, WithUrl};

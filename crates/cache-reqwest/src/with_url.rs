@@ -75,5 +75,8 @@ where
 /// reqwest keeps the type to itself, but builds one.
 pub(crate) fn url_as_extension(url: Url) -> Extensions {
     let response = Response::builder().url(url).body(());
-    response.map_or_else(|_| Extensions::new(), |response| response.into_parts().0.extensions)
+    response.map_or_else(
+        |_| Extensions::new(),
+        |response| response.into_parts().0.extensions,
+    )
 }

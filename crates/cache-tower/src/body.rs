@@ -45,6 +45,10 @@ impl<B> CacheBody<B> {
         }
     }
 
+    pub(crate) fn is_stored(&self) -> bool {
+        matches!(self.kind, Kind::Stored { .. })
+    }
+
     pub(crate) fn stored(reader: Reader) -> Self {
         Self {
             kind: Kind::Stored { reader },
@@ -52,9 +56,12 @@ impl<B> CacheBody<B> {
     }
 }
 
-impl<B: Body> Body for CacheBody<B> {
+impl<B> Body for CacheBody<B>
+where
+    B: Body<Error: Into<BoxError>>,
+{
     type Data = Bytes;
-    type Error = BodyError<B::Error>;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
@@ -62,18 +69,20 @@ impl<B: Body> Body for CacheBody<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let (mut inner, capture) = match self.project().kind.project() {
             KindProjection::Stored { reader } => {
-                return reader.poll_frame(cx).map_err(BodyError::Stored);
+                return reader.poll_frame(cx).map_err(BodyError::stored);
             }
             KindProjection::Origin { inner, capture } => (inner, capture),
         };
         let frame = match ready!(inner.as_mut().poll_frame(cx)) {
             Some(Ok(frame)) => frame.map_data(|mut data| data.copy_to_bytes(data.remaining())),
             Some(Err(error)) => {
-                *capture = None;
-                return Poll::Ready(Some(Err(BodyError::Inner(error))));
+                if let Some(mut capture) = capture.take() {
+                    capture.abandon();
+                }
+                return Poll::Ready(Some(Err(BodyError::inner(error))));
             }
             None => {
-                if let Some(capture) = capture.take() {
+                if let Some(mut capture) = capture.take() {
                     capture.publish(None, cx);
                 }
                 return Poll::Ready(None);
@@ -81,16 +90,16 @@ impl<B: Body> Body for CacheBody<B> {
         };
         if let Some(mut capturing) = capture.take() {
             if let Some(trailers) = frame.trailers_ref() {
-                capturing.publish(Some(trailers.clone()), cx);
+                capturing.publish(Some(trailers), cx);
             } else if frame
                 .data_ref()
-                .is_none_or(|data| capturing.write(data.clone()))
+                .is_some_and(|data| !capturing.write(data.clone()))
             {
-                if inner.is_end_stream() {
-                    capturing.publish(None, cx);
-                } else {
-                    *capture = Some(capturing);
-                }
+                capturing.abandon();
+            } else if inner.is_end_stream() {
+                capturing.publish(None, cx);
+            } else {
+                *capture = Some(capturing);
             }
         }
         Poll::Ready(Some(Ok(frame)))
@@ -124,31 +133,59 @@ impl<B> fmt::Debug for CacheBody<B> {
     }
 }
 
-/// Why a body broke off.
+/// Why a body broke off; the cause is its [`source`](StdError::source).
 #[derive(Debug)]
-#[non_exhaustive]
-pub enum BodyError<E> {
-    /// The inner service's body did.
-    Inner(E),
-    /// A stored body could not be read to its end.
-    Stored(BackendError),
+pub struct BodyError {
+    kind: BodyErrorKind,
+    source: BoxError,
 }
 
-impl<E: fmt::Display> fmt::Display for BodyError<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Inner(error) => error.fmt(f),
-            Self::Stored(_) => f.write_str("reading a stored body failed"),
+/// The kinds of [`BodyError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BodyErrorKind {
+    /// The inner service's body did; its error is the source.
+    Inner,
+    /// A stored body could not be read to its end.
+    Stored,
+}
+
+/// The cause of a [`BodyError`].
+pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
+
+impl BodyError {
+    fn inner(error: impl Into<BoxError>) -> Self {
+        Self {
+            kind: BodyErrorKind::Inner,
+            source: error.into(),
         }
+    }
+
+    fn stored(error: BackendError) -> Self {
+        Self {
+            kind: BodyErrorKind::Stored,
+            source: error.into(),
+        }
+    }
+
+    /// Its kind.
+    #[must_use]
+    pub fn kind(&self) -> BodyErrorKind {
+        self.kind
     }
 }
 
-impl<E: StdError + 'static> StdError for BodyError<E> {
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            BodyErrorKind::Inner => "reading a body from the origin failed",
+            BodyErrorKind::Stored => "reading a stored body failed",
+        })
+    }
+}
+
+impl StdError for BodyError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        match self {
-            // It stands for the inner error, so that one's cause is its own.
-            Self::Inner(error) => error.source(),
-            Self::Stored(error) => Some(error),
-        }
+        Some(&*self.source)
     }
 }

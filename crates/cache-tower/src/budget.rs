@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cache_core::{Answer, BackendError, BackendErrorKind};
+use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout};
 
 /// What is left of the time that the backend may take.
@@ -24,12 +25,23 @@ impl Budget {
     ) -> Result<T, BackendError> {
         match answer {
             Answer::Now(answer) => answer,
-            Answer::Later(answer) => {
-                let started = Instant::now();
-                let answer = timeout(self.left, answer).await;
-                self.left = self.left.saturating_sub(started.elapsed());
-                answer.unwrap_or_else(|_| Err(BackendError::new(BackendErrorKind::TimedOut, doing)))
-            }
+            Answer::Later(answer) => self.wait(doing, answer).await,
         }
+    }
+
+    /// The same for what has to be waited for in any case.
+    pub(crate) async fn wait<T>(
+        &mut self,
+        doing: &'static str,
+        answer: impl Future<Output = Result<T, BackendError>>,
+    ) -> Result<T, BackendError> {
+        // There is no timer without a runtime, but then the caller has its own ways.
+        if Handle::try_current().is_err() {
+            return answer.await;
+        }
+        let started = Instant::now();
+        let answer = timeout(self.left, answer).await;
+        self.left = self.left.saturating_sub(started.elapsed());
+        answer.unwrap_or_else(|_| Err(BackendError::new(BackendErrorKind::TimedOut, doing)))
     }
 }

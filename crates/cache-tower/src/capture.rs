@@ -1,42 +1,46 @@
 //! Storing a body while it streams to the caller.
 
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use cache_core::{Answer, BackendError, BodyWriter, content_length, hop_by_hop};
-use http::header::{HeaderMap, HeaderName};
+use cache_core::{Answer, BackendError, BodyWriter, Policy, content_length};
+use http::HeaderMap;
 use tokio::runtime::Handle;
 use tracing::debug;
 
 /// A body on its way into the store.
+///
+/// Dropped when all bytes that the header section announced have come, it is published: a reader
+/// that counts stops there, and never sees the end.
 pub(crate) struct Capture {
-    writer: Box<dyn BodyWriter>,
+    writer: Option<Box<dyn BodyWriter>>,
+    policy: Policy,
+    headers: HeaderMap,
     /// The length that the header section announced.
     expected: Option<u64>,
     length: u64,
-    limit: u64,
-    /// The fields that are of the connection, in the trailers, too.
-    hop_by_hop: Vec<HeaderName>,
 }
 
 impl Capture {
-    /// A capture of the body behind these header fields, up to `limit` bytes.
-    pub(crate) fn new(writer: Box<dyn BodyWriter>, headers: &HeaderMap, limit: u64) -> Self {
+    /// A capture of the body behind these header fields.
+    pub(crate) fn new(writer: Box<dyn BodyWriter>, policy: &Policy, headers: &HeaderMap) -> Self {
         Self {
-            writer,
+            writer: Some(writer),
+            policy: policy.clone(),
+            headers: headers.clone(),
             expected: content_length(headers),
             length: 0,
-            limit,
-            hop_by_hop: hop_by_hop(headers),
         }
     }
 
     /// Takes a piece; whether it goes on.
     pub(crate) fn write(&mut self, chunk: Bytes) -> bool {
+        let Some(writer) = &mut self.writer else {
+            return false;
+        };
         self.length = self.length.saturating_add(chunk.len() as u64);
-        let most = self
-            .expected
-            .map_or(self.limit, |expected| expected.min(self.limit));
+        let limit = self.policy.body_limit();
+        let most = self.expected.map_or(limit, |expected| expected.min(limit));
         if self.length > most {
             debug!(
                 bytes = self.length,
@@ -44,20 +48,22 @@ impl Capture {
             );
             return false;
         }
-        match self.writer.write(chunk) {
-            Ok(()) => true,
-            Err(error) => {
-                report(&error);
-                false
-            }
-        }
+        writer.write(chunk).inspect_err(report).is_ok()
+    }
+
+    /// Stores nothing.
+    pub(crate) fn abandon(&mut self) {
+        self.writer = None;
     }
 
     /// Makes the response visible, now that its body has come to its end.
     ///
     /// The caller does not wait for it: a store that answers later is polled once, so that what it
     /// sends is sent before whatever the caller asks next, and then left to a task.
-    pub(crate) fn publish(self, trailers: Option<HeaderMap>, cx: &mut Context<'_>) {
+    pub(crate) fn publish(&mut self, trailers: Option<&HeaderMap>, cx: &mut Context<'_>) {
+        let Some(writer) = self.writer.take() else {
+            return;
+        };
         if self
             .expected
             .is_some_and(|expected| expected != self.length)
@@ -69,32 +75,29 @@ impl Capture {
             );
             return;
         }
-        let trailers = trailers.map(|mut trailers| {
-            for name in &self.hop_by_hop {
-                trailers.remove(name);
+        let trailers =
+            trailers.and_then(|trailers| self.policy.stored_trailers(&self.headers, trailers));
+        let mut publishing = match writer.publish(trailers) {
+            Answer::Now(published) => return published.unwrap_or_else(|error| report(&error)),
+            Answer::Later(publishing) => publishing,
+        };
+        match publishing.as_mut().poll(cx) {
+            Poll::Ready(published) => published.unwrap_or_else(|error| report(&error)),
+            Poll::Pending => {
+                let Ok(runtime) = Handle::try_current() else {
+                    return;
+                };
+                runtime
+                    .spawn(async move { publishing.await.unwrap_or_else(|error| report(&error)) });
             }
-            trailers
-        });
-        match self
-            .writer
-            .publish(trailers.filter(|trailers| !trailers.is_empty()))
-        {
-            Answer::Now(Ok(())) => {}
-            Answer::Now(Err(error)) => report(&error),
-            Answer::Later(mut publishing) => match publishing.as_mut().poll(cx) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => report(&error),
-                Poll::Pending => {
-                    let Ok(runtime) = Handle::try_current() else {
-                        return;
-                    };
-                    runtime.spawn(async move {
-                        if let Err(error) = publishing.await {
-                            report(&error);
-                        }
-                    });
-                }
-            },
+        }
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        if self.expected == Some(self.length) {
+            self.publish(None, &mut Context::from_waker(Waker::noop()));
         }
     }
 }

@@ -7,9 +7,9 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use cache_core::{
-    AfterForward, AfterLookup, Answer, Backend, BackendError, Begin, CacheInfo, Candidates,
-    Forward, Lookup, Outcome, Policy, Reason, RequestHead, Reuse, StoredHead, Storing, Unsafe,
-    Upkeep,
+    AfterForward, AfterLookup, Answer, Backend, BackendError, Begin, CacheInfo, Candidates, Entry,
+    Forward, Lookup, Outcome, Policy, PrimaryKey, Reason, RequestHead, Reuse, StoredHead, Storing,
+    Unsafe, Upkeep,
 };
 use http::{Request, Response, StatusCode};
 use http_body::Body;
@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 use tower_service::Service;
 use tracing::{debug, warn};
 
-use crate::body::CacheBody;
+use crate::body::{BoxError, CacheBody};
 use crate::budget::Budget;
 use crate::capture::Capture;
 use crate::clock::{Clock, SystemClock};
@@ -57,11 +57,11 @@ where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Send,
-    ReqBody: Send + 'static,
-    ResBody: Body + Send + 'static,
+    ReqBody: Body + Send + 'static,
+    ResBody: Body<Error: Into<BoxError>> + Send + 'static,
 {
     let now = engine.clock.now();
-    let head = RequestHead::from(&request);
+    let head = RequestHead::from(&request).with_content(!request.body().is_end_stream());
     let exchange = || Exchange {
         engine: engine.clone(),
         inner: inner.clone(),
@@ -143,16 +143,12 @@ impl Engine {
         head: StoredHead,
         response: Response<B>,
     ) -> Response<CacheBody<B>> {
-        let limit = self.policy.body_limit();
-        let mut capture = Some(Capture::new(
-            self.backend.writer(head),
-            response.headers(),
-            limit,
-        ));
+        let writer = self.backend.writer(head);
+        let mut capture = Some(Capture::new(writer, &self.policy, response.headers()));
         if response.body().is_end_stream() {
             // Nobody polls a body that is at its end already.
             poll_fn(|cx| {
-                if let Some(capture) = capture.take() {
+                if let Some(mut capture) = capture.take() {
                     capture.publish(None, cx);
                 }
                 Poll::Ready(())
@@ -181,8 +177,8 @@ impl<S> Exchange<S> {
         S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
         S::Future: Send,
         S::Error: Send,
-        ReqBody: Send + 'static,
-        ResBody: Body + Send + 'static,
+        ReqBody: Body + Send + 'static,
+        ResBody: Body<Error: Into<BoxError>> + Send + 'static,
     {
         let head = RequestHead::from(&request);
         let query = lookup.query(&self.engine.policy, head);
@@ -202,8 +198,8 @@ impl<S> Exchange<S> {
         S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
         S::Future: Send,
         S::Error: Send,
-        ReqBody: Send + 'static,
-        ResBody: Body + Send + 'static,
+        ReqBody: Body + Send + 'static,
+        ResBody: Body<Error: Into<BoxError>> + Send + 'static,
     {
         match step {
             Step::Reuse(reuse) => Ok(respond(reuse, now)),
@@ -223,7 +219,7 @@ impl<S> Exchange<S> {
 
     async fn forward<ReqBody, ResBody>(
         &mut self,
-        mut forward: Forward,
+        forward: Forward,
         mut request: Request<ReqBody>,
     ) -> Result<Response<CacheBody<ResBody>>, S::Error>
     where
@@ -237,7 +233,10 @@ impl<S> Exchange<S> {
             Err(error) => {
                 let now = self.engine.clock.now();
                 return match forward.next_without_response(now) {
-                    Some(reuse) => Ok(respond(reuse, now)),
+                    Some(reuse) => {
+                        debug!("the origin gave no response, and a stored one stands in");
+                        Ok(respond(reuse, now))
+                    }
                     None => Err(error),
                 };
             }
@@ -250,7 +249,7 @@ impl<S> Exchange<S> {
                 Ok(conclude(response, info))
             }
             AfterForward::Reuse(reuse, upkeep) => {
-                // The connection is free for others while the store is brought up to date.
+                // Nobody reads its body.
                 drop(response);
                 self.keep_up(upkeep, now).await;
                 Ok(respond(reuse, now))
@@ -274,37 +273,55 @@ impl<S> Exchange<S> {
         let response = call_when_ready(&mut self.inner, request).await?;
         let now = self.engine.clock.now();
         let after = unsafe_method.next(&self.engine.policy, (&response).into(), now);
-        for key in &after.invalidate {
-            let invalidated = self.engine.backend.invalidate(key, now);
-            if let Err(error) = self.budget.spend("invalidating", invalidated).await {
-                warn!(error = &error as &dyn std::error::Error, "not invalidated");
-            }
+        let why = match &*after.invalidate {
+            [] => Reason::Method,
+            _ => Reason::Invalidated,
+        };
+        for key in after.invalidate {
+            self.see_to(Work::Invalidate(key), now).await;
         }
         Ok(match after.store {
             Some(head) => {
                 let response = self.engine.capture(head, response).await;
                 conclude(
                     response,
-                    CacheInfo::forwarded(Outcome::Miss, Reason::Method, Storing::Accepted),
+                    CacheInfo::forwarded(Outcome::Miss, why, Storing::Accepted),
                 )
             }
-            None => pass(response, Outcome::Bypass, Reason::Method, Reason::Method),
+            None => pass(response, Outcome::Bypass, why, Reason::Method),
         })
     }
 
     async fn keep_up(&mut self, upkeep: Upkeep, now: SystemTime) {
-        let backend = &self.engine.backend;
-        let done = match upkeep {
-            Upkeep::Nothing => Ok(()),
-            Upkeep::Freshen(entry, head) => {
+        match upkeep {
+            Upkeep::Nothing => {}
+            Upkeep::Freshen(entry, head) => self.see_to(Work::Freshen(entry, head), now).await,
+            Upkeep::Remove(entry) => self.see_to(Work::Remove(entry), now).await,
+        }
+    }
+
+    /// Does it before the answer is given, as far as there is time. What takes longer, or is left
+    /// by a caller that goes away, is done all the same.
+    async fn see_to(&mut self, work: Work, now: SystemTime) {
+        let doing = work.doing();
+        let done = match work.start(&*self.engine.backend, now) {
+            Answer::Now(done) => Some(done),
+            // It does nothing before it is polled; the task makes one of its own.
+            Answer::Later(_) => None,
+        };
+        let done = match (done, Handle::try_current()) {
+            (Some(done), _) => done,
+            (None, Err(_)) => work.start(&*self.engine.backend, now).wait().await,
+            (None, Ok(runtime)) => {
+                let backend = self.engine.backend.clone();
+                let task = runtime.spawn(async move { work.start(&*backend, now).wait().await });
                 self.budget
-                    .spend("freshening", backend.freshen(&entry, head, now))
+                    .wait(doing, async { task.await.unwrap_or(Ok(())) })
                     .await
             }
-            Upkeep::Remove(entry) => self.budget.spend("removing", backend.remove(&entry)).await,
         };
         if let Err(error) = done {
-            report("bringing the store up to date", &error);
+            report(doing, &error);
         }
     }
 
@@ -317,8 +334,8 @@ impl<S> Exchange<S> {
         S: Service<Request<ReqBody>, Response = Response<ResBody>> + Send + 'static,
         S::Future: Send,
         S::Error: Send,
-        ReqBody: Send + 'static,
-        ResBody: Body + Send + 'static,
+        ReqBody: Body + Send + 'static,
+        ResBody: Body<Error: Into<BoxError>> + Send + 'static,
     {
         let permit = forward
             .stored_token()
@@ -329,11 +346,41 @@ impl<S> Exchange<S> {
         runtime.spawn(async move {
             match self.forward(forward, request).await {
                 // What is stored becomes visible when it has been read.
+                Ok(response) if response.body().is_stored() => {}
                 Ok(response) => drain(response.into_body()).await,
                 Err(_) => debug!("validating in the background: the origin gave no response"),
             }
             drop(permit);
         });
+    }
+}
+
+/// What is to be done to the store.
+enum Work {
+    Freshen(Entry, Arc<StoredHead>),
+    Remove(Entry),
+    Invalidate(PrimaryKey),
+}
+
+impl Work {
+    fn start<'a>(
+        &'a self,
+        backend: &'a dyn Backend,
+        now: SystemTime,
+    ) -> Answer<'a, Result<(), BackendError>> {
+        match self {
+            Self::Freshen(entry, head) => backend.freshen(entry, head.clone(), now),
+            Self::Remove(entry) => backend.remove(entry),
+            Self::Invalidate(key) => backend.invalidate(key, now),
+        }
+    }
+
+    fn doing(&self) -> &'static str {
+        match self {
+            Self::Freshen(..) => "freshening",
+            Self::Remove(_) => "removing",
+            Self::Invalidate(_) => "invalidating",
+        }
     }
 }
 

@@ -17,7 +17,7 @@ pub struct ResponseFuture<B, E> {
 type Output<B, E> = Result<Response<CacheBody<B>>, E>;
 
 enum State<B, E> {
-    /// A hit in a store that answers at once: nothing to wait for, nothing boxed.
+    /// A hit in a store that answers at once: nothing to wait for.
     Answered(Option<Box<Response<CacheBody<B>>>>),
     Waiting(BoxFuture<'static, Output<B, E>>),
 }

@@ -24,7 +24,7 @@ mod future;
 pub use future::ResponseFuture;
 
 mod body;
-pub use body::{BodyError, CacheBody};
+pub use body::{BodyError, BodyErrorKind, CacheBody};
 
 mod clock;
 pub use clock::{Clock, SystemClock};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use cache_core::{BackendError, BoxFuture, ReadBody, Source, StoredBody};
+use cache_core::{BackendError, BackendErrorKind, BoxFuture, ReadBody, Source, StoredBody};
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use sync_wrapper::SyncWrapper;
@@ -75,14 +75,26 @@ impl Reader {
         }
         let data = match ready!(self.rest.poll_next(cx)) {
             Ok(data) => data,
-            Err(error) => {
-                self.left = 0;
-                self.trailers = None;
-                return Poll::Ready(Some(Err(error)));
-            }
+            Err(error) => return Poll::Ready(Some(Err(self.fail(error)))),
         };
-        self.left = self.left.saturating_sub(data.len() as u64);
-        Poll::Ready(Some(Ok(Frame::data(data))))
+        match self.left.checked_sub(data.len() as u64) {
+            Some(left) if !data.is_empty() => {
+                self.left = left;
+                Poll::Ready(Some(Ok(Frame::data(data))))
+            }
+            // The store is not believed: neither more than there is, nor nothing for ever.
+            _ => Poll::Ready(Some(Err(self.fail(BackendError::new(
+                BackendErrorKind::Unavailable,
+                "reading a window of a stored body",
+            ))))),
+        }
+    }
+
+    /// Nothing comes after an error.
+    fn fail(&mut self, error: BackendError) -> BackendError {
+        self.left = 0;
+        self.trailers = None;
+        error
     }
 
     pub(crate) fn is_end_stream(&self) -> bool {

@@ -1,5 +1,6 @@
 //! `Cache`.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -21,8 +22,11 @@ use crate::future::ResponseFuture;
 /// a response that the inner service gave, now or earlier. Dropping the future of a call, or a
 /// body, at any point is safe; a body that is dropped before its end is not stored.
 ///
-/// Background validation is spawned on the tokio runtime that polls the call; without one, none
-/// takes place.
+/// A request body is asked whether it is at its end, and touched no further: a GET with content is
+/// not answered from the store.
+///
+/// Background work is spawned on the tokio runtime that polls the call; without one, there is none,
+/// and a store that does not answer at once is waited for without a bound.
 #[derive(Debug, Clone)]
 pub struct Cache<S> {
     inner: S,
@@ -50,8 +54,8 @@ where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Send,
-    ReqBody: Send + 'static,
-    ResBody: Body + Send + 'static,
+    ReqBody: Body + Send + 'static,
+    ResBody: Body<Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
 {
     type Response = Response<CacheBody<ResBody>>;
     type Error = S::Error;

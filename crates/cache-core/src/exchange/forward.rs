@@ -14,7 +14,7 @@ use crate::mode::CacheMode;
 use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::rules::conditional::Validators;
-use crate::rules::freshening::{describes, freshen};
+use crate::rules::freshening::{Freshened, describes, freshen};
 use crate::rules::reuse::{Failure, is_error, stand_in};
 use crate::rules::storing::{Asked, Received, store};
 use crate::stored::StoredHead;
@@ -94,8 +94,8 @@ impl Forward {
     /// Changes the fields of the request into those to send: our validators in the place of the
     /// caller's preconditions (RFC 9111 §4.3.1), and for a mode that asks caches to step aside,
     /// the directive that asks those on the way, too.
-    pub fn prepare(&mut self, headers: &mut HeaderMap) {
-        if let Some(validators) = &mut self.validators {
+    pub fn prepare(&self, headers: &mut HeaderMap) {
+        if let Some(validators) = &self.validators {
             validators.precondition(headers);
         }
         let directive = match self.asked.mode {
@@ -122,16 +122,12 @@ impl Forward {
             headers: response.headers,
             received_at: now,
         };
-        match &self.validators {
-            Some(validators) if received.status == StatusCode::NOT_MODIFIED => {
-                if validators.are_answered_by(received.headers) {
-                    return self.validated(policy, &received);
-                }
-                if !validators.has_others() {
-                    return self.answered_for_another();
-                }
-            }
-            _ => {}
+        if let (Some(validators), StatusCode::NOT_MODIFIED) = (&self.validators, received.status) {
+            return if validators.are_answered_by(received.headers) {
+                self.validated(policy, &received)
+            } else {
+                self.answered_for_another()
+            };
         }
         if is_error(received.status) {
             if let Some(reuse) = self.stand_in(Failure::Status(received.status), now) {
@@ -158,14 +154,16 @@ impl Forward {
         let Some(stored) = self.stored else {
             return AfterForward::Pass(Reason::CallerPrecondition, Upkeep::Nothing);
         };
-        let (head, kept) = freshen(policy, &self.asked, &stored.head, received);
-        let head = Arc::new(head);
+        let Freshened { answer, kept } = freshen(policy, &self.asked, &stored.head, received);
         let upkeep = match kept {
-            Ok(()) => Upkeep::Freshen(stored.clone(), head.clone()),
-            Err(Reason::ReadOnly) => Upkeep::Nothing,
+            Ok(head) => Upkeep::Freshen(stored.clone(), Arc::new(head)),
+            Err(reason) if reason.is_about_request() => Upkeep::Nothing,
             Err(_) => Upkeep::Remove(stored.clone()),
         };
-        let entry = Entry { head, ..stored };
+        let entry = Entry {
+            head: Arc::new(answer),
+            ..stored
+        };
         let is_head = self.asked.method == Method::HEAD;
         let answering = Answering::of(is_head, &self.asked.headers, &entry.head);
         let reuse = Reuse {
@@ -203,22 +201,24 @@ impl Forward {
     /// the current one (RFC 9111 §4.3.5).
     fn described(self, policy: &Policy, received: &Received<'_>) -> AfterForward {
         let upkeep = match self.stored {
-            Some(stored)
-                if received.status == stored.head.status
-                    && self.asked.mode != CacheMode::ReadOnly =>
-            {
-                if describes(received.headers, &stored.head) {
-                    match freshen(policy, &self.asked, &stored.head, received) {
-                        (head, Ok(())) => Upkeep::Freshen(stored, Arc::new(head)),
-                        (_, Err(_)) => Upkeep::Remove(stored),
-                    }
-                } else {
+            Some(stored) if received.status == stored.head.status => {
+                if !describes(received.headers, &stored.head, stored.body.len()) {
                     Upkeep::Remove(stored)
+                } else {
+                    match freshen(policy, &self.asked, &stored.head, received).kept {
+                        Ok(head) => Upkeep::Freshen(stored, Arc::new(head)),
+                        Err(reason) if reason.is_about_request() => Upkeep::Nothing,
+                        Err(_) => Upkeep::Remove(stored),
+                    }
                 }
             }
+            Some(stored) if speaks_of_resource(received.status) => Upkeep::Remove(stored),
             _ => Upkeep::Nothing,
         };
-        AfterForward::Pass(Reason::Method, upkeep)
+        match self.asked.mode {
+            CacheMode::ReadOnly => AfterForward::Pass(Reason::Method, Upkeep::Nothing),
+            _ => AfterForward::Pass(Reason::Method, upkeep),
+        }
     }
 
     fn stand_in(&self, failure: Failure, now: SystemTime) -> Option<Reuse> {
@@ -237,14 +237,20 @@ impl Forward {
     /// A response that is not stored still says that the stored one is not current any more, unless
     /// it speaks of this one exchange only.
     fn superseded(self, status: StatusCode) -> Upkeep {
-        let speaks_of_resource = status.is_success() && status != StatusCode::PARTIAL_CONTENT
-            || status.is_redirection() && status != StatusCode::NOT_MODIFIED
-            || matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE);
         match self.stored {
-            Some(stored) if speaks_of_resource && self.asked.mode != CacheMode::ReadOnly => {
+            Some(stored)
+                if speaks_of_resource(status) && self.asked.mode != CacheMode::ReadOnly =>
+            {
                 Upkeep::Remove(stored)
             }
             _ => Upkeep::Nothing,
         }
     }
+}
+
+/// Whether a response with this status says what has become of the resource.
+fn speaks_of_resource(status: StatusCode) -> bool {
+    status.is_success() && status != StatusCode::PARTIAL_CONTENT
+        || status.is_redirection() && status != StatusCode::NOT_MODIFIED
+        || matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE)
 }

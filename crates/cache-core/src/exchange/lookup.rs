@@ -13,7 +13,7 @@ use crate::reason::Reason;
 use crate::request::RequestHead;
 use crate::rules::conditional::Validators;
 use crate::rules::reuse::{Reusing, reuse};
-use crate::rules::selection;
+use crate::rules::selection::Selector;
 use crate::rules::storing::Asked;
 
 /// A request whose key is known.
@@ -65,10 +65,20 @@ impl Lookup {
         candidates: &[Entry],
         now: SystemTime,
     ) -> AfterLookup {
+        let mut selector = Selector::new(policy, &self.key, request.headers);
+        // Of several, one that was selected by something comes before one that has no `Vary`
+        // (RFC 9111 §4.1), and then the most recent.
         let selected = candidates
             .iter()
-            .filter(|entry| selection::matches(policy, &self.key, request.headers, &entry.head))
-            .max_by_key(|entry| (entry.head.freshness.dated_at, entry.head.received_at));
+            .filter(|entry| selector.matches(entry))
+            .max_by_key(|entry| {
+                let head = &entry.head;
+                (
+                    !head.selecting.is_empty(),
+                    head.freshness.dated_at,
+                    head.received_at,
+                )
+            });
         let Some(entry) = selected else {
             let is_uri_miss = candidates.is_empty();
             let reason = if is_uri_miss {

@@ -22,10 +22,11 @@ pub use lookup::{AfterLookup, Lookup};
 pub use reuse::Reuse;
 pub use unsafe_method::{AfterUnsafe, Unsafe};
 
+use std::fmt;
 use std::time::SystemTime;
 
 use http::Method;
-use http::header::{HeaderMap, RANGE};
+use http::header::{HeaderMap, RANGE, UPGRADE};
 
 use crate::header::cache_control::RequestDirectives;
 use crate::key::PrimaryKey;
@@ -59,21 +60,51 @@ impl Begin {
     /// Begins an exchange (RFC 9111 §2 and §4).
     #[must_use]
     pub fn new(policy: &Policy, request: &RequestHead<'_>, now: SystemTime) -> Self {
-        let is_head = *request.method == Method::HEAD;
-        if !is_head && *request.method != Method::GET {
-            return Self::other_method(policy, request, now);
-        }
         let directives = RequestDirectives::read(request.headers);
-        if directives.no_store || request.mode == CacheMode::NoStore {
-            return Self::Bypass(Reason::RequestNoStore);
+        let stored_only = directives.only_if_cached || request.mode == CacheMode::OnlyIfCached;
+        match Self::of(policy, request, directives, now) {
+            // Whoever wants nothing but what is stored is not sent to the origin by any exception.
+            Self::Bypass(reason) if stored_only => Self::Unsatisfiable(reason),
+            Self::Forward(forward) if stored_only => Self::Unsatisfiable(forward.reason()),
+            Self::Unsafe(_) if stored_only => Self::Unsatisfiable(Reason::Method),
+            begin => begin,
+        }
+    }
+
+    fn of(
+        policy: &Policy,
+        request: &RequestHead<'_>,
+        directives: RequestDirectives,
+        now: SystemTime,
+    ) -> Self {
+        let is_head = *request.method == Method::HEAD;
+        let is_get = *request.method == Method::GET;
+        if *request.method == Method::CONNECT
+            || !is_get && !is_head && invalidation::is_safe(request.method)
+        {
+            return Self::Bypass(Reason::Method);
+        }
+        if request.headers.contains_key(UPGRADE) {
+            return Self::Bypass(Reason::Upgrade);
         }
         let Some(key) = PrimaryKey::derive(policy, request) else {
             return Self::Bypass(Reason::NoAuthority);
         };
+        if !is_get && !is_head {
+            return Self::Unsafe(Unsafe {
+                asked: ask(request, key, directives, now),
+            });
+        }
+        if request.has_content {
+            return Self::Bypass(Reason::RequestContent);
+        }
+        if directives.no_store || request.mode == CacheMode::NoStore {
+            return Self::Bypass(Reason::RequestNoStore);
+        }
         if key.as_bytes().len() > policy.max_head_bytes {
             return Self::Bypass(Reason::KeyTooLong);
         }
-        let without_lookup = if request.headers.contains_key(RANGE) && !is_head {
+        let without_lookup = if request.headers.contains_key(RANGE) && is_get {
             Some(Reason::RangeRequest)
         } else if conditional::is_for_origin(request.headers) {
             Some(Reason::OriginPrecondition)
@@ -91,22 +122,8 @@ impl Begin {
         };
         match without_lookup {
             None => Self::Lookup(lookup),
-            Some(reason) if lookup.wants_stored_only() => Self::Unsatisfiable(reason),
             Some(reason) => Self::Forward(Forward::new(lookup.ask(request), None, None, reason)),
         }
-    }
-
-    fn other_method(policy: &Policy, request: &RequestHead<'_>, now: SystemTime) -> Self {
-        if invalidation::is_safe(request.method) {
-            return Self::Bypass(Reason::Method);
-        }
-        let Some(key) = PrimaryKey::derive(policy, request) else {
-            return Self::Bypass(Reason::NoAuthority);
-        };
-        let directives = RequestDirectives::read(request.headers);
-        Self::Unsafe(Unsafe {
-            asked: ask(request, key, directives, now),
-        })
     }
 }
 
@@ -128,7 +145,7 @@ fn ask(
 }
 
 /// A response of the origin, without its body.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct ResponseHead<'a> {
     /// The status code.
@@ -137,6 +154,15 @@ pub struct ResponseHead<'a> {
     pub version: http::Version,
     /// The header section.
     pub headers: &'a HeaderMap,
+}
+
+impl fmt::Debug for ResponseHead<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseHead")
+            .field("status", &self.status)
+            .field("headers", &self.headers.keys().collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a, B> From<&'a http::Response<B>> for ResponseHead<'a> {

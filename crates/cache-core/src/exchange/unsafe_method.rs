@@ -45,15 +45,16 @@ impl Unsafe {
             uri: &asked.uri,
             headers: &asked.headers,
             mode: asked.mode,
+            has_content: false,
         };
-        let invalidate = invalidated(&asked.uri, response.status, response.headers)
+        let invalidate = invalidated(&request, response.status, response.headers)
             .iter()
-            .filter_map(|uri| PrimaryKey::derive_sibling(policy, &request, uri))
+            .flat_map(|uri| PrimaryKey::derive_changed(policy, &request, uri))
             .collect();
         let is_what_get_gets = asked.method == Method::POST
             && response.status == StatusCode::OK
             && has_explicit_lifetime(policy, response.headers)
-            && describes_target(&asked.uri, response.headers);
+            && describes_target(&request, response.headers);
         let store = is_what_get_gets.then(|| {
             let received = Received {
                 status: response.status,
@@ -61,7 +62,11 @@ impl Unsafe {
                 headers: response.headers,
                 received_at: now,
             };
-            store(policy, asked, &received).ok()
+            store(policy, asked, &received).ok().map(|head| StoredHead {
+                // It is what the target is like after the change that makes older answers invalid.
+                requested_at: now,
+                ..head
+            })
         });
         AfterUnsafe {
             invalidate,

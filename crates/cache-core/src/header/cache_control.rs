@@ -83,6 +83,9 @@ impl RequestDirectives {
             for directive in directives_of(headers) {
                 directives.add(&directive);
             }
+            // Nothing is younger than that, so it asks for validation.
+            let asks = directives.max_age == Some(DeltaSeconds::ZERO);
+            directives.no_cache |= asks && directives.max_stale.is_none();
         } else {
             directives.no_cache = headers
                 .get_all(PRAGMA)
@@ -277,7 +280,7 @@ impl<'a> Directives<'a> {
     /// Reads the argument that starts at `bytes` and moves on to the next directive.
     fn argument(&mut self, bytes: &'a [u8]) -> Argument<'a> {
         let quoted = match bytes {
-            [b'"', ..] => list::closing_quote(bytes, 0),
+            [b'"', ..] if !self.is_suspect => list::closing_quote(bytes, 0),
             _ => None,
         };
         let after = quoted.map_or(0, |close| close + 1);

@@ -31,8 +31,7 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
 }
 
 /// The names of the fields of the connection, those that `Connection` lists in `headers` included.
-#[must_use]
-pub fn hop_by_hop(headers: &HeaderMap) -> Vec<HeaderName> {
+pub(crate) fn hop_by_hop(headers: &HeaderMap) -> Vec<HeaderName> {
     let listed = headers
         .get_all(CONNECTION)
         .iter()

@@ -2,8 +2,6 @@
 
 use http::header::{HeaderMap, HeaderName};
 
-use super::list::closing_quote;
-
 /// An entity tag as received, compared byte by byte.
 ///
 /// A malformed one is kept as it is: equal bytes are the only thing that it can tell.
@@ -82,14 +80,6 @@ impl<'a> Iterator for Tags<'a> {
     }
 }
 
-/// Whether `value` is an entity tag that a list can carry: one quoted string, weak or not.
-pub(crate) fn is_well_formed(value: &[u8]) -> bool {
-    let opaque = value.strip_prefix(b"W/").unwrap_or(value);
-    opaque.first() == Some(&b'"')
-        && !opaque.contains(&b'\\')
-        && closing_quote(opaque, 0) == Some(opaque.len() - 1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,14 +128,5 @@ mod tests {
                 tag(r#""d\""#)
             ]
         );
-    }
-
-    #[test]
-    fn only_one_quoted_string_is_well_formed() {
-        assert!(is_well_formed(br#""a""#));
-        assert!(is_well_formed(br#"W/"a,b""#));
-        for malformed in ["", "a", "\"", r#""a"b"#, r#""a" "b""#, r#"w/"a""#] {
-            assert!(!is_well_formed(malformed.as_bytes()), "{malformed}");
-        }
     }
 }

@@ -51,7 +51,7 @@ pub(crate) fn normalise(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<u8
     }
     Some(match syntax {
         Syntax::Singleton => value,
-        Syntax::List => join(list::members(&value), b","),
+        Syntax::List => join(list::elements(&value), b","),
         Syntax::Weighted => normalise_weighted(&value),
         Syntax::Cookie => normalise_cookie(&value),
     })
@@ -256,6 +256,8 @@ mod tests {
     fn white_space_around_commas_counts_only_in_singletons() {
         same("foo", &["1,2"], &[" 1, 2 "]);
         different("foo", &["1,2"], &["12"]);
+        different("foo", &[",bob"], &["bob"]);
+        different("foo", &["", "bob"], &["bob"]);
         different("foo", &["\"1,2\""], &["\"1, 2\""]);
         different("user-agent", &["a (b,c)"], &["a (b, c)"]);
     }

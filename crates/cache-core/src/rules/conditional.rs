@@ -8,7 +8,7 @@ use http::header::{
 };
 
 use crate::header::date;
-use crate::header::entity_tag::{EntityTag, is_well_formed, tags};
+use crate::header::entity_tag::{EntityTag, tags};
 use crate::stored::StoredHead;
 
 /// Whether a request has a precondition that only the origin can evaluate (RFC 9110 §13.1.1, §13.1.4).
@@ -40,8 +40,6 @@ pub(crate) fn is_not_modified(headers: &HeaderMap, stored: &StoredHead) -> bool 
 pub(crate) struct Validators {
     etag: Option<HeaderValue>,
     last_modified: Option<HeaderValue>,
-    /// The caller's own tags went along, so that not every 304 is for us.
-    has_others: bool,
 }
 
 impl Validators {
@@ -52,49 +50,24 @@ impl Validators {
         let validators = Self {
             etag: stored.headers.get(ETAG).cloned(),
             last_modified: last_modified.cloned(),
-            has_others: false,
         };
         (validators.etag.is_some() || validators.last_modified.is_some()).then_some(validators)
     }
 
     /// Puts them in the place of the caller's preconditions.
     ///
-    /// The caller's entity tags are kept behind ours (RFC 9111 §4.3.2), so that the origin can
-    /// answer 304 to what only the caller has. `Range` goes: the whole is asked for.
-    pub(crate) fn precondition(&mut self, headers: &mut HeaderMap) {
-        headers.remove(IF_MODIFIED_SINCE);
-        headers.remove(RANGE);
-        if let Some(ours) = &self.etag {
-            let ours_parsed = EntityTag::parse(ours.as_bytes());
-            let others: Vec<&[u8]> = headers
-                .get_all(IF_NONE_MATCH)
-                .iter()
-                .map(HeaderValue::as_bytes)
-                .collect();
-            let repeats = || tags(headers, &IF_NONE_MATCH).all(|tag| tag == ours_parsed);
-            if others.is_empty() || repeats() || !is_well_formed(ours.as_bytes()) {
-                headers.insert(IF_NONE_MATCH, ours.clone());
-            } else {
-                self.has_others = true;
-                let mut list = ours.as_bytes().to_vec();
-                for other in others {
-                    list.extend_from_slice(b", ");
-                    list.extend_from_slice(other);
-                }
-                let list = HeaderValue::from_bytes(&list).unwrap_or_else(|_| ours.clone());
-                headers.insert(IF_NONE_MATCH, list);
-            }
-        } else {
-            headers.remove(IF_NONE_MATCH);
+    /// Deliberately without the caller's entity tags, which RFC 9111 §4.3.2 lets a cache add: a 304
+    /// that names no tag could then be for either of us. `Range` goes, too: the whole is asked for.
+    pub(crate) fn precondition(&self, headers: &mut HeaderMap) {
+        for name in [IF_NONE_MATCH, IF_MODIFIED_SINCE, RANGE] {
+            headers.remove(name);
+        }
+        if let Some(etag) = &self.etag {
+            headers.insert(IF_NONE_MATCH, etag.clone());
         }
         if let Some(last_modified) = &self.last_modified {
             headers.insert(IF_MODIFIED_SINCE, last_modified.clone());
         }
-    }
-
-    /// Whether the caller's own entity tags were sent, too.
-    pub(crate) fn has_others(&self) -> bool {
-        self.has_others
     }
 
     /// Whether a 304 with these fields answers them (RFC 9111 §4.3.4).
@@ -110,8 +83,8 @@ impl Validators {
             (Some(ours), Some(theirs)) => ours.weakly_matches(theirs),
             // A strong tag that we do not have names another representation.
             (None, Some(theirs)) => !theirs.is_strong() && self.has_same_date(not_modified),
-            // Many origins leave the tag out; then it is ours, if only ours was sent.
-            (_, None) => !self.has_others && self.has_same_date(not_modified),
+            // Many origins leave the tag out; nothing but ours was sent.
+            (_, None) => self.has_same_date(not_modified),
         }
     }
 

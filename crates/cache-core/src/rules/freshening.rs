@@ -1,24 +1,31 @@
 //! Updating a stored response from a newer one without content (RFC 9111 §3.2, §4.3.4, §4.3.5).
 
 use http::header::{
-    AGE, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, HeaderMap, LAST_MODIFIED, TRAILER,
+    AGE, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, HeaderMap, LAST_MODIFIED, SET_COOKIE, TRAILER,
 };
 
+use crate::header::cache_control::ResponseDirectives;
 use crate::header::connection;
 use crate::header::entity_tag::EntityTag;
 use crate::policy::Policy;
 use crate::reason::Reason;
-use crate::rules::storing::{self, Asked, Received, content_length};
+use crate::rules::storing::{
+    Asked, Received, content_length, describe, has_explicit_lifetime, store,
+};
 use crate::stored::StoredHead;
 
 /// The fields of `stored` with those of `newer` in their place; all but those that RFC 9111 §3.2
 /// excepts.
-pub(crate) fn update(stored: &StoredHead, newer: &HeaderMap) -> HeaderMap {
+fn merge(stored: &StoredHead, newer: &HeaderMap) -> HeaderMap {
     let mut newer = newer.clone();
     connection::strip_hop_by_hop(&mut newer);
     // What the stored content depends on, and what belongs to one message.
     for name in [CONTENT_LENGTH, CONTENT_RANGE, TRAILER] {
         newer.remove(name);
+    }
+    // A strong tag is not put on content that came with the weak form of it.
+    if stored.etag().is_some_and(|etag| !etag.is_strong()) {
+        newer.remove(ETAG);
     }
     let mut headers = stored.headers.clone();
     // Both are of the message that they came in, not of the representation.
@@ -33,35 +40,54 @@ pub(crate) fn update(stored: &StoredHead, newer: &HeaderMap) -> HeaderMap {
     headers
 }
 
-/// The head of `stored` as `newer` freshens it, and why it is not to be kept, if it is not.
+/// A stored head, freshened.
+#[derive(Debug)]
+pub(crate) struct Freshened {
+    /// With all fields, for the one who asked.
+    pub(crate) answer: StoredHead,
+    /// What is kept of it, or why nothing is.
+    pub(crate) kept: Result<StoredHead, Reason>,
+}
+
+/// Freshens `stored` by `newer`.
 pub(crate) fn freshen(
     policy: &Policy,
     asked: &Asked,
     stored: &StoredHead,
     newer: &Received<'_>,
-) -> (StoredHead, Result<(), Reason>) {
-    let headers = update(stored, newer.headers);
-    let merged = Received {
+) -> Freshened {
+    let headers = merge(stored, newer.headers);
+    let merged = |headers| Received {
         status: stored.status,
         version: stored.version,
-        headers: &headers,
+        headers,
         received_at: newer.received_at,
     };
-    match storing::store(policy, asked, &merged) {
-        Ok(head) => (head, Ok(())),
-        Err(reason) => (
-            StoredHead {
-                headers,
-                received_at: newer.received_at,
-                ..stored.clone()
-            },
-            Err(reason),
-        ),
+    let directives = ResponseDirectives::read(&headers);
+    let answer =
+        describe(policy, asked, &merged(&headers), &directives).unwrap_or_else(|_| StoredHead {
+            headers: headers.clone(),
+            received_at: newer.received_at,
+            ..stored.clone()
+        });
+    let mut kept = headers.clone();
+    if newer.headers.contains_key(SET_COOKIE) && !says_that_it_may_be_stored(policy, newer.headers)
+    {
+        // The lifetime that the stored response gave itself was given without this cookie.
+        kept.remove(SET_COOKIE);
+    }
+    Freshened {
+        answer,
+        kept: store(policy, asked, &merged(&kept)),
     }
 }
 
+fn says_that_it_may_be_stored(policy: &Policy, headers: &HeaderMap) -> bool {
+    has_explicit_lifetime(policy, headers) || ResponseDirectives::read(headers).public
+}
+
 /// Whether the response to a HEAD request describes the stored response to GET (RFC 9111 §4.3.5).
-pub(crate) fn describes(head: &HeaderMap, stored: &StoredHead) -> bool {
+pub(crate) fn describes(head: &HeaderMap, stored: &StoredHead, length: u64) -> bool {
     let tag = |headers: &HeaderMap| headers.get(ETAG).map(|etag| etag.as_bytes().to_vec());
     let same_tag = match (tag(head), tag(&stored.headers)) {
         (Some(new), Some(old)) => EntityTag::parse(&new) == EntityTag::parse(&old),
@@ -72,9 +98,6 @@ pub(crate) fn describes(head: &HeaderMap, stored: &StoredHead) -> bool {
         Some(new) => stored.headers.get(LAST_MODIFIED) == Some(new),
         None => true,
     };
-    let same_length = match (content_length(head), content_length(&stored.headers)) {
-        (Some(new), Some(old)) => new == old,
-        _ => true,
-    };
+    let same_length = content_length(head).is_none_or(|announced| announced == length);
     same_tag && same_date && same_length
 }

@@ -1,8 +1,10 @@
 //! Which stored responses an unsafe request makes invalid (RFC 9111 §4.4).
 
-use http::header::{CONTENT_LOCATION, HeaderMap, LOCATION};
+use http::header::{CONTENT_LOCATION, HOST, HeaderMap, HeaderValue, LOCATION};
 use http::uri::{Authority, PathAndQuery};
 use http::{Method, StatusCode, Uri};
+
+use crate::request::RequestHead;
 
 /// Whether a method is known not to change anything (RFC 9110 §9.2.1, and the registry that it
 /// sets up). One that is not known may.
@@ -15,15 +17,18 @@ pub(crate) fn is_safe(method: &Method) -> bool {
 
 /// The URIs that a response to an unsafe request makes invalid: the target, and where the response
 /// names others of the same origin, those.
-pub(crate) fn invalidated(target: &Uri, status: StatusCode, headers: &HeaderMap) -> Vec<Uri> {
+pub(crate) fn invalidated(
+    request: &RequestHead<'_>,
+    status: StatusCode,
+    headers: &HeaderMap,
+) -> Vec<Uri> {
     if !status.is_success() && !status.is_redirection() {
         return Vec::new();
     }
-    let named = [LOCATION, CONTENT_LOCATION].into_iter().filter_map(|name| {
-        let reference = headers.get(name)?.to_str().ok()?;
-        resolve(target, reference).filter(|uri| is_same_origin(uri, target))
-    });
-    let mut uris = vec![target.clone()];
+    let named = [LOCATION, CONTENT_LOCATION]
+        .into_iter()
+        .filter_map(|name| named_by(request, headers.get(name)?));
+    let mut uris = vec![request.uri.clone()];
     for uri in named {
         if !uris.contains(&uri) {
             uris.push(uri);
@@ -34,15 +39,30 @@ pub(crate) fn invalidated(target: &Uri, status: StatusCode, headers: &HeaderMap)
 
 /// Whether `Content-Location` names the target itself, so that the content of the response is what
 /// a GET would get (RFC 9110 §9.3.3).
-pub(crate) fn describes_target(target: &Uri, headers: &HeaderMap) -> bool {
+pub(crate) fn describes_target(request: &RequestHead<'_>, headers: &HeaderMap) -> bool {
     let mut lines = headers.get_all(CONTENT_LOCATION).iter();
     match (lines.next(), lines.next()) {
-        (Some(reference), None) => reference
-            .to_str()
-            .ok()
-            .and_then(|reference| resolve(target, reference))
-            .is_some_and(|uri| uri == *target),
+        (Some(reference), None) => named_by(request, reference).as_ref() == Some(request.uri),
         _ => false,
+    }
+}
+
+/// What a reference names, if it is of the same origin as the target; in the form of the target.
+fn named_by(request: &RequestHead<'_>, reference: &HeaderValue) -> Option<Uri> {
+    let target = request.uri;
+    let uri = resolve(target, reference.to_str().ok()?)?;
+    match (uri.authority(), target.authority()) {
+        (None, _) => Some(uri),
+        (Some(_), Some(_)) => is_same_origin(&uri, target).then_some(uri),
+        // A server knows its own name from `Host` only, and its scheme not at all.
+        (Some(authority), None) => {
+            let host = Authority::try_from(request.headers.get(HOST)?.as_bytes()).ok()?;
+            let is_same = authority.host().eq_ignore_ascii_case(host.host())
+                && authority.port_u16() == host.port_u16();
+            Uri::try_from(uri.path_and_query()?.as_str())
+                .ok()
+                .filter(|_| is_same)
+        }
     }
 }
 
@@ -127,7 +147,7 @@ fn is_same_origin(one: &Uri, other: &Uri) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
+    use http::Request;
 
     const TARGET: &str = "http://a.test/dir/page?q";
 
@@ -153,16 +173,35 @@ mod tests {
     }
 
     fn invalidated_by(status: u16, fields: &[(&'static str, &'static str)]) -> Vec<String> {
+        let request = Request::post(TARGET).body(()).expect("a request");
+        invalidated_by_request(&request, status, fields)
+    }
+
+    fn invalidated_by_request(
+        request: &Request<()>,
+        status: u16,
+        fields: &[(&'static str, &'static str)],
+    ) -> Vec<String> {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
             headers.append(*name, HeaderValue::from_static(value));
         }
-        let target = TARGET.parse().expect("a URI");
         let status = StatusCode::from_u16(status).expect("a status code");
-        invalidated(&target, status, &headers)
-            .iter()
-            .map(Uri::to_string)
-            .collect()
+        let uris = invalidated(&RequestHead::from(request), status, &headers);
+        uris.iter().map(Uri::to_string).collect()
+    }
+
+    #[test]
+    fn a_server_tells_its_own_locations_by_the_host_field() {
+        let request = Request::post("/dir/page")
+            .header("host", "a.test")
+            .body(())
+            .expect("a request");
+        let location = |uri| invalidated_by_request(&request, 201, &[("location", uri)]);
+        assert_eq!(location("new"), ["/dir/page", "/dir/new"]);
+        assert_eq!(location("https://A.test/new"), ["/dir/page", "/new"]);
+        assert_eq!(location("https://b.test/new"), ["/dir/page"]);
+        assert_eq!(location("https://a.test:81/new"), ["/dir/page"]);
     }
 
     #[test]

@@ -63,7 +63,11 @@ pub(crate) fn reuse(
         return Reusing::Allowed(Reason::MaxStale);
     }
     if stale_for < freshness.stale_while_revalidate && !directives.only_if_cached {
-        return Reusing::AllowedWhileRevalidating;
+        return match mode {
+            // There is nothing that a validation could be written to.
+            CacheMode::ReadOnly => Reusing::Allowed(Reason::StaleWhileRevalidate),
+            _ => Reusing::AllowedWhileRevalidating,
+        };
     }
     Reusing::Refused(Reason::Stale)
 }

@@ -2,11 +2,12 @@
 
 use http::header::HeaderMap;
 
+use crate::backend::Entry;
 use crate::header::vary::{Vary, normalise};
 use crate::key::{Digest, PrimaryKey, Secret};
 use crate::policy::Policy;
 use crate::reason::Reason;
-use crate::stored::{SelectingField, StoredHead};
+use crate::stored::SelectingField;
 use http::header::HeaderName;
 
 /// The fields that a response was selected by, with the values they have in `request`.
@@ -28,18 +29,50 @@ pub(crate) fn selecting(
     }
 }
 
-/// Whether `stored` was selected by the fields that `request` has, under the same key.
-pub(crate) fn matches(
-    policy: &Policy,
-    key: &PrimaryKey,
-    request: &HeaderMap,
-    stored: &StoredHead,
-) -> bool {
-    stored.key == *key
-        && stored
-            .selecting
-            .iter()
-            .all(|field| field.value == digest(policy, request, &field.name))
+/// Tells which stored responses match a request.
+pub(crate) struct Selector<'a> {
+    policy: &'a Policy,
+    key: &'a PrimaryKey,
+    request: &'a HeaderMap,
+    /// The digests of the fields that were needed so far.
+    digests: Vec<SelectingField>,
+}
+
+impl<'a> Selector<'a> {
+    pub(crate) fn new(policy: &'a Policy, key: &'a PrimaryKey, request: &'a HeaderMap) -> Self {
+        Self {
+            policy,
+            key,
+            request,
+            digests: Vec::new(),
+        }
+    }
+
+    /// Whether a stored response is for the same key, was selected by the values that the request
+    /// has, and is whole, as far as its head can tell.
+    pub(crate) fn matches(&mut self, entry: &Entry) -> bool {
+        let head = &*entry.head;
+        head.key == *self.key
+            && head
+                .content_length
+                .is_none_or(|length| length == entry.body.len())
+            && head
+                .selecting
+                .iter()
+                .all(|field| self.value(&field.name) == field.value)
+    }
+
+    fn value(&mut self, name: &HeaderName) -> Option<Digest> {
+        if let Some(known) = self.digests.iter().find(|known| known.name == *name) {
+            return known.value;
+        }
+        let value = digest(self.policy, self.request, name);
+        self.digests.push(SelectingField {
+            name: name.clone(),
+            value,
+        });
+        value
+    }
 }
 
 /// The keyed digest of a field's value, so that the value itself is nowhere at rest.

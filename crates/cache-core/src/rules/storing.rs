@@ -1,9 +1,11 @@
 //! Which responses are stored (RFC 9111 §3).
 
+use std::fmt;
 use std::time::SystemTime;
 
 use http::header::{
-    AGE, AUTHORIZATION, CONTENT_LENGTH, DATE, EXPIRES, HeaderMap, HeaderValue, SET_COOKIE,
+    AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, DATE, ETAG, EXPIRES, HeaderMap, HeaderName,
+    HeaderValue, SET_COOKIE, VARY,
 };
 use http::{Method, StatusCode, Version};
 
@@ -18,7 +20,7 @@ use crate::rules::selection;
 use crate::stored::{StoredHead, has_validator, unshared, weight};
 
 /// What storing needs to know of the request that a response answers.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Asked {
     pub(crate) key: PrimaryKey,
     pub(crate) method: Method,
@@ -29,8 +31,17 @@ pub(crate) struct Asked {
     pub(crate) asked_at: SystemTime,
 }
 
+impl fmt::Debug for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Asked")
+            .field("key", &self.key)
+            .field("method", &self.method)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A response as the origin sent it, without its body.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(crate) struct Received<'a> {
     pub(crate) status: StatusCode,
     pub(crate) version: Version,
@@ -46,58 +57,107 @@ pub(crate) fn store(
 ) -> Result<StoredHead, Reason> {
     let directives = ResponseDirectives::read(received.headers);
     permit(policy, asked, received, &directives)?;
+    let mut head = describe(policy, asked, received, &directives)?;
 
-    let mut headers = unshared(received.headers);
-    connection::strip_hop_by_hop(&mut headers);
-    if policy.is_shared() {
-        for name in &directives.private_fields {
-            headers.remove(name);
-        }
-    }
-    let freshness = Freshness::of(
-        policy,
-        received.status,
-        &headers,
-        &directives,
-        asked.asked_at,
-        received.received_at,
-    );
+    let freshness = &head.freshness;
     let is_useful = !freshness.lifetime.is_zero()
         || !freshness.stale_while_revalidate.is_zero()
         || !freshness.stale_if_error.is_zero()
-        || has_validator(&headers);
+        || has_validator(received.headers);
     if !is_useful || !is_cacheable(received.status, &directives, freshness.source) {
         return Err(Reason::NoFreshness);
     }
-    if headers.contains_key(SET_COOKIE)
-        && !directives.public
-        && freshness.source != LifetimeSource::Explicit
-    {
+    let is_explicit = freshness.source == LifetimeSource::Explicit;
+    if head.headers.contains_key(SET_COOKIE) && !directives.public && !is_explicit {
         // A cookie is for one user and one time, unless the origin itself says otherwise.
         if policy.is_shared() {
             return Err(Reason::SetCookie);
         }
-        headers.remove(SET_COOKIE);
+        head.headers.remove(SET_COOKIE);
     }
+    // Only now, so that nothing that a field says is lost because it names itself.
+    for name in unstored_fields(policy, received.headers) {
+        if name != DATE {
+            head.headers.remove(name);
+        }
+    }
+    if head.weight() > policy.max_head_bytes {
+        return Err(Reason::HeadTooLarge);
+    }
+    Ok(head)
+}
+
+/// The head of a response with all its fields, stored or not.
+pub(crate) fn describe(
+    policy: &Policy,
+    asked: &Asked,
+    received: &Received<'_>,
+    directives: &ResponseDirectives,
+) -> Result<StoredHead, Reason> {
+    let freshness = Freshness::of(
+        policy,
+        received.status,
+        received.headers,
+        directives,
+        asked.asked_at,
+        received.received_at,
+    );
+    let selecting = selection::selecting(policy, &asked.headers, received.headers)?;
+    let mut headers = unshared(received.headers);
     if !headers.contains_key(DATE) {
         headers.insert(DATE, date::format(received.received_at));
     }
     // The place that a hit writes the age to.
     headers.insert(AGE, HeaderValue::from_static("0"));
-    let selecting = selection::selecting(policy, &asked.headers, &headers)?;
-    if weight(&headers).saturating_add(asked.key.as_bytes().len()) > policy.max_head_bytes {
-        return Err(Reason::HeadTooLarge);
-    }
     Ok(StoredHead {
         key: asked.key.clone(),
         status: received.status,
         version: received.version,
+        content_length: content_length(&headers),
         headers,
         selecting,
         requested_at: asked.asked_at,
         received_at: received.received_at,
         freshness,
     })
+}
+
+/// The names of the fields that are not stored from a response with these: those of the connection,
+/// and in a shared cache those that `private` names (RFC 9111 §3.1, §5.2.2.7).
+fn unstored_fields(policy: &Policy, headers: &HeaderMap) -> Vec<HeaderName> {
+    let mut names = connection::hop_by_hop(headers);
+    if policy.is_shared() {
+        names.extend(ResponseDirectives::read(headers).private_fields);
+    }
+    names
+}
+
+/// The trailers that are stored with a response with these headers; where one may depend on who
+/// asked, or changes how the response is understood, not any of it (RFC 9110 §6.5.1).
+pub(crate) fn trailers(
+    policy: &Policy,
+    headers: &HeaderMap,
+    trailers: &HeaderMap,
+) -> Option<HeaderMap> {
+    let mut kept = unshared(trailers);
+    let no_cache = ResponseDirectives::read(headers).no_cache_fields;
+    let never = [
+        SET_COOKIE,
+        CACHE_CONTROL,
+        VARY,
+        CONTENT_LENGTH,
+        ETAG,
+        AGE,
+        EXPIRES,
+    ];
+    for name in unstored_fields(policy, headers)
+        .into_iter()
+        .chain(no_cache)
+        .chain(never)
+    {
+        kept.remove(name);
+    }
+    (!kept.is_empty() && weight(&kept) <= policy.max_head_bytes).then_some(kept)
 }
 
 /// The prohibitions, strongest first.
@@ -151,7 +211,12 @@ fn refuse_status(status: StatusCode) -> Result<(), Reason> {
         }
         StatusCode::PROXY_AUTHENTICATION_REQUIRED
         | StatusCode::MISDIRECTED_REQUEST
-        | StatusCode::TOO_EARLY => Err(Reason::StatusNotUnderstood),
+        | StatusCode::TOO_EARLY
+        // RFC 6585: never stored by a cache.
+        | StatusCode::PRECONDITION_REQUIRED
+        | StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+        | StatusCode::NETWORK_AUTHENTICATION_REQUIRED => Err(Reason::AboutOneExchange),
         _ => Ok(()),
     }
 }

@@ -1,0 +1,166 @@
+//! A tour: a hyper client with the cache asks a small origin on this machine.
+
+mod table;
+
+use std::error::Error;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use cache_examples::LocalOrigin;
+use cache_tower::{Cache, CacheInfo, CacheLayer, MemoryBackend};
+use http::{Method, Request};
+use http_body_util::{BodyExt, Empty};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use table::Row;
+use tower::{ServiceBuilder, ServiceExt};
+
+const HELP: &str = "\
+A tour of the HTTP cache: a hyper client with the cache asks a small origin on this machine, and a
+table says of each request what became of it, and why.
+
+Usage: cargo run --release --example quickstart [-- --help]
+
+Options:
+  --help  Print this and exit.
+";
+
+type HyperClient = Client<HttpConnector, Empty<Bytes>>;
+type Failure = Box<dyn Error + Send + Sync>;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match std::env::args().nth(1).as_deref() {
+        None => {}
+        Some("--help" | "-h") => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        Some(other) => {
+            eprintln!("quickstart: there is no option {other}; see --help");
+            return ExitCode::from(2);
+        }
+    }
+    match tour().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("quickstart: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn tour() -> Result<(), Failure> {
+    let origin = LocalOrigin::start().await?;
+    let client = ServiceBuilder::new()
+        .layer(CacheLayer::new(MemoryBackend::default()))
+        .service(Client::builder(TokioExecutor::new()).build_http());
+    let tour = Tour {
+        client,
+        uri: origin.uri(""),
+    };
+
+    table::title();
+    tour.get("/catalogue").await?;
+    tour.get("/catalogue").await?;
+    tour.get("/account").await?;
+    tour.get("/greeting").language("en").await?;
+    tour.get("/greeting").language("de").await?;
+    tour.get("/greeting").language("en").await?;
+    tour.get("/news").await?;
+    tour.get("/report").await?;
+
+    table::note("1.2 seconds later: the news and the report are stale");
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    tour.get("/news").await?;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    tour.get("/news").await?;
+    tour.get("/report").await?;
+
+    table::note("a POST changes the catalogue");
+    tour.send(Method::POST, "/catalogue").await?;
+    tour.get("/catalogue").await?;
+    tour.get("/nothing-stored")
+        .with("cache-control", "only-if-cached")
+        .await?;
+
+    table::note("1.2 seconds later: the report is stale again, and the origin is down");
+    let asked = origin.asked();
+    drop(origin);
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    tour.get("/report").await?;
+    tour.get("/catalogue").await?;
+    table::end(asked);
+    Ok(())
+}
+
+/// The client, and where the origin is.
+struct Tour {
+    client: Cache<HyperClient>,
+    uri: String,
+}
+
+impl Tour {
+    fn get(&self, path: &'static str) -> Visit<'_> {
+        self.send(Method::GET, path)
+    }
+
+    fn send(&self, method: Method, path: &'static str) -> Visit<'_> {
+        Visit {
+            tour: self,
+            method,
+            path,
+            field: None,
+        }
+    }
+}
+
+/// One request of the tour.
+struct Visit<'a> {
+    tour: &'a Tour,
+    method: Method,
+    path: &'static str,
+    field: Option<(&'static str, &'static str)>,
+}
+
+impl Visit<'_> {
+    fn language(self, language: &'static str) -> Self {
+        self.with("accept-language", language)
+    }
+
+    fn with(mut self, name: &'static str, value: &'static str) -> Self {
+        self.field = Some((name, value));
+        self
+    }
+}
+
+impl<'a> IntoFuture for Visit<'a> {
+    type Output = Result<(), Failure>;
+    type IntoFuture = std::pin::Pin<Box<dyn Future<Output = Self::Output> + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let uri = format!("{}{}", self.tour.uri, self.path);
+            let mut request = Request::builder().method(&self.method).uri(uri);
+            if let Some((name, value)) = self.field {
+                request = request.header(name, value);
+            }
+            let request = request.body(Empty::new())?;
+            let started = Instant::now();
+            let response = self.tour.client.clone().oneshot(request).await?;
+            let status = response.status();
+            let info = response.extensions().get::<CacheInfo>().copied();
+            let body = response.into_body().collect().await?.to_bytes();
+            table::row(&Row {
+                request: (&self.method, self.path, self.field.map(|(_, value)| value)),
+                status,
+                info: info.ok_or("a response without a CacheInfo")?,
+                elapsed: started.elapsed(),
+                body: &String::from_utf8_lossy(&body),
+            });
+            Ok(())
+        })
+    }
+}
