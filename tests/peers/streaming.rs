@@ -12,7 +12,7 @@ use cache_memory::MemoryBackend;
 use cache_tower::{Cache, CacheBody, CacheLayer};
 use http::{Request, Response};
 use http_body::Body;
-use http_body_util::channel::{Channel, Sender};
+use http_body_util::channel::Channel;
 use http_body_util::{BodyExt, Empty, Full};
 use kit::{Scenario, ok, status};
 use tower::service_fn;
@@ -36,46 +36,39 @@ where
     })
 }
 
-/// A cache around a service that answers its first call with this `Cache-Control` and a body that is
-/// sent by hand, and every other call with "another".
-fn streaming(
+/// A service that answers its first call with this body and this `Cache-Control`, and every other one
+/// with a body that never comes.
+fn sending(
     directives: Option<&'static str>,
-) -> (
-    Sender<Bytes>,
-    Cache<
-        impl Service<
-            Request<Full<Bytes>>,
-            Response = Response<Channel<Bytes>>,
-            Error = Infallible,
-            Future: Send,
-        > + Clone,
-    >,
-) {
-    let (sender, body) = Channel::new(4);
+    body: Channel<Bytes>,
+) -> impl Service<
+    Request<Full<Bytes>>,
+    Response = Response<Channel<Bytes>>,
+    Error = Infallible,
+    Future: Send,
+> + Clone {
     let body = Arc::new(Mutex::new(Some(body)));
-    let inner = service_fn(move |_: Request<Full<Bytes>>| {
-        let body = body.lock().expect("unpoisoned").take().unwrap_or_else(|| {
-            let (mut another, body) = Channel::new(4);
-            another
-                .try_send(http_body::Frame::data(Bytes::from_static(b"another")))
-                .expect("room");
-            body
-        });
+    service_fn(move |_| {
+        let first = body.lock().expect("unpoisoned").take();
+        let body = first.unwrap_or_else(|| Channel::new(1).1);
         let mut response = Response::builder().header("content-type", "text/event-stream");
         if let Some(directives) = directives {
             response = response.header("cache-control", directives);
         }
         ready(Ok(response.body(body).expect("a response")))
-    });
-    let cache = CacheLayer::new(MemoryBackend::default()).layer(inner);
-    (sender, cache)
+    })
+}
+
+fn caching<S>(inner: S) -> Cache<S> {
+    CacheLayer::new(MemoryBackend::default()).layer(inner)
 }
 
 // http-cache-tower: W9, a stream of events never gave so much as its head.
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_is_not_stored_gives_its_head_and_each_frame_at_once() {
     for directives in [Some("no-store"), Some("no-cache, private"), None] {
-        let (mut sender, mut cache) = streaming(directives);
+        let (mut sender, body) = Channel::new(4);
+        let mut cache = caching(sending(directives, body));
         let Ok(response) = soon(cache.call(get("/events"))).await;
         assert_eq!(outcome(&response), Outcome::Miss);
         let mut body = response.into_body();
@@ -95,7 +88,8 @@ async fn a_stream_that_is_not_stored_gives_its_head_and_each_frame_at_once() {
 // requests-cache #878, http-cache #103: the same.
 #[tokio::test(start_paused = true)]
 async fn a_body_that_is_stored_reaches_the_caller_as_it_arrives() {
-    let (mut sender, mut cache) = streaming(Some("max-age=600"));
+    let (mut sender, body) = Channel::new(4);
+    let mut cache = caching(sending(Some("max-age=600"), body));
     let Ok(response) = soon(cache.call(get("/"))).await;
     let mut body = response.into_body();
     sender.send_data("one ".into()).await.expect("it is read");
@@ -168,7 +162,7 @@ fn a_body_that_grows_too_long_passes_whole_and_is_not_stored() {
 #[tokio::test(start_paused = true)]
 async fn a_body_that_nobody_reads_to_its_end_is_not_stored() {
     let (origin, mut arrivals) = held();
-    let mut cache = CacheLayer::new(MemoryBackend::default()).layer(origin);
+    let mut cache = caching(origin);
     let call = tokio::spawn(cache.call(get("/")));
     arrivals
         .next()
@@ -199,7 +193,7 @@ async fn an_empty_body_need_not_be_read_to_be_stored() {
             .body(Empty::<Bytes>::new());
         ready(Ok::<_, Infallible>(response.expect("a response")))
     });
-    let mut cache = CacheLayer::new(MemoryBackend::default()).layer(inner);
+    let mut cache = caching(inner);
     for expected in [Outcome::Miss, Outcome::Hit] {
         let Ok(response) = cache.call(get("/")).await;
         assert_eq!(outcome(&response), expected);

@@ -142,7 +142,7 @@ impl Policy {
     }
 
     /// The freshness lifetime of a cacheable response for which the origin gives none, instead of
-    /// the heuristic of RFC 9111 §4.2.2. Default: none.
+    /// the heuristic of RFC 9111 §4.2.2; not for errors (4xx, 5xx). Default: none.
     #[must_use]
     pub fn default_ttl(mut self, lifetime: Duration) -> Self {
         self.default_ttl = Some(lifetime);

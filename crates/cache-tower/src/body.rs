@@ -121,6 +121,13 @@ where
     }
 }
 
+impl<B> Default for CacheBody<B> {
+    /// An empty body.
+    fn default() -> Self {
+        Self::stored(Reader::empty())
+    }
+}
+
 impl<B> fmt::Debug for CacheBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.kind {

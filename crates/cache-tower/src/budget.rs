@@ -35,13 +35,23 @@ impl Budget {
         doing: &'static str,
         answer: impl Future<Output = Result<T, BackendError>>,
     ) -> Result<T, BackendError> {
-        // There is no timer without a runtime, but then the caller has its own ways.
-        if Handle::try_current().is_err() {
-            return answer.await;
-        }
         let started = Instant::now();
-        let answer = timeout(self.left, answer).await;
+        let answer = within(self.left, doing, answer).await;
         self.left = self.left.saturating_sub(started.elapsed());
-        answer.unwrap_or_else(|_| Err(BackendError::new(BackendErrorKind::TimedOut, doing)))
+        answer
     }
+}
+
+/// Waits for an answer no longer than this.
+pub(crate) async fn within<T>(
+    time: Duration,
+    doing: &'static str,
+    answer: impl Future<Output = Result<T, BackendError>>,
+) -> Result<T, BackendError> {
+    // There is no timer without a runtime, but then the caller has its own ways.
+    if Handle::try_current().is_err() {
+        return answer.await;
+    }
+    let answer = timeout(time, answer).await;
+    answer.unwrap_or_else(|_| Err(BackendError::new(BackendErrorKind::TimedOut, doing)))
 }

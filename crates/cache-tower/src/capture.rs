@@ -1,12 +1,16 @@
 //! Storing a body while it streams to the caller.
 
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use cache_core::{Answer, BackendError, BodyWriter, Policy, content_length};
+use cache_core::{Answer, BackendError, BodyWriter, StoredHead, content_length};
 use http::HeaderMap;
 use tokio::runtime::Handle;
 use tracing::debug;
+
+use crate::budget::within;
+use crate::engine::Engine;
 
 /// A body on its way into the store.
 ///
@@ -14,7 +18,7 @@ use tracing::debug;
 /// that counts stops there, and never sees the end.
 pub(crate) struct Capture {
     writer: Option<Box<dyn BodyWriter>>,
-    policy: Policy,
+    engine: Arc<Engine>,
     headers: HeaderMap,
     /// The length that the header section announced.
     expected: Option<u64>,
@@ -23,10 +27,10 @@ pub(crate) struct Capture {
 
 impl Capture {
     /// A capture of the body behind these header fields.
-    pub(crate) fn new(writer: Box<dyn BodyWriter>, policy: &Policy, headers: &HeaderMap) -> Self {
+    pub(crate) fn new(engine: &Arc<Engine>, head: StoredHead, headers: &HeaderMap) -> Self {
         Self {
-            writer: Some(writer),
-            policy: policy.clone(),
+            writer: Some(engine.backend.writer(head)),
+            engine: engine.clone(),
             headers: headers.clone(),
             expected: content_length(headers),
             length: 0,
@@ -39,7 +43,7 @@ impl Capture {
             return false;
         };
         self.length = self.length.saturating_add(chunk.len() as u64);
-        let limit = self.policy.body_limit();
+        let limit = self.engine.policy.body_limit();
         let most = self.expected.map_or(limit, |expected| expected.min(limit));
         if self.length > most {
             debug!(
@@ -75,8 +79,8 @@ impl Capture {
             );
             return;
         }
-        let trailers =
-            trailers.and_then(|trailers| self.policy.stored_trailers(&self.headers, trailers));
+        let trailers = trailers
+            .and_then(|trailers| self.engine.policy.stored_trailers(&self.headers, trailers));
         let mut publishing = match writer.publish(trailers) {
             Answer::Now(published) => return published.unwrap_or_else(|error| report(&error)),
             Answer::Later(publishing) => publishing,
@@ -87,6 +91,7 @@ impl Capture {
                 let Ok(runtime) = Handle::try_current() else {
                     return;
                 };
+                let publishing = within(self.engine.backend_timeout, "publishing", publishing);
                 runtime
                     .spawn(async move { publishing.await.unwrap_or_else(|error| report(&error)) });
             }

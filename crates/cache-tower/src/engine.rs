@@ -18,9 +18,10 @@ use tower_service::Service;
 use tracing::{debug, warn};
 
 use crate::body::{BoxError, CacheBody};
-use crate::budget::Budget;
+use crate::budget::{Budget, within};
 use crate::capture::Capture;
 use crate::clock::{Clock, SystemClock};
+use crate::distrust::Distrust;
 use crate::future::ResponseFuture;
 use crate::reader::Reader;
 use crate::revalidations::Revalidations;
@@ -32,7 +33,9 @@ pub(crate) struct Engine {
     pub(crate) policy: Policy,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) backend_budget: Duration,
+    pub(crate) backend_timeout: Duration,
     revalidations: Arc<Revalidations>,
+    distrust: Arc<Distrust>,
 }
 
 impl Engine {
@@ -42,7 +45,9 @@ impl Engine {
             policy: Policy::private(),
             clock: Arc::new(SystemClock),
             backend_budget: Duration::from_millis(50),
+            backend_timeout: Duration::from_secs(5),
             revalidations: Arc::default(),
+            distrust: Arc::default(),
         }
     }
 }
@@ -78,7 +83,7 @@ where
         Begin::Bypass(reason) => Step::Bypass(reason),
     };
     match step {
-        Step::Reuse(reuse) => ResponseFuture::answered(respond(reuse, now)),
+        Step::Reuse(reuse) => ResponseFuture::answered(engine.respond(reuse, now)),
         step => ResponseFuture::waiting(exchange().go_on(step, request, now)),
     }
 }
@@ -129,7 +134,10 @@ impl Engine {
         now: SystemTime,
     ) -> AfterLookup {
         match found {
-            Ok(candidates) => lookup.next(&self.policy, head, &candidates, now),
+            Ok(candidates) => {
+                let candidates = self.distrust.filter(lookup.key(), candidates);
+                lookup.next(&self.policy, head, &candidates, now)
+            }
             Err(error) => {
                 report("looking up", &error);
                 lookup.next_without_store(head)
@@ -137,14 +145,26 @@ impl Engine {
         }
     }
 
+    /// A stored response as the answer.
+    fn respond<B>(&self, reuse: Reuse, now: SystemTime) -> Response<CacheBody<B>> {
+        let reader = match reuse.body() {
+            Some(body) => Reader::new(body, self.backend_timeout),
+            None => Reader::empty(),
+        };
+        let mut response = Response::new(CacheBody::stored(reader));
+        *response.status_mut() = reuse.status();
+        *response.version_mut() = reuse.version();
+        *response.headers_mut() = reuse.headers(now);
+        conclude(response, reuse.info(now))
+    }
+
     /// Stores the body of a response on its way to the caller.
     async fn capture<B: Body>(
-        &self,
+        self: &Arc<Self>,
         head: StoredHead,
         response: Response<B>,
     ) -> Response<CacheBody<B>> {
-        let writer = self.backend.writer(head);
-        let mut capture = Some(Capture::new(writer, &self.policy, response.headers()));
+        let mut capture = Some(Capture::new(self, head, response.headers()));
         if response.body().is_end_stream() {
             // Nobody polls a body that is at its end already.
             poll_fn(|cx| {
@@ -202,10 +222,11 @@ impl<S> Exchange<S> {
         ResBody: Body<Error: Into<BoxError>> + Send + 'static,
     {
         match step {
-            Step::Reuse(reuse) => Ok(respond(reuse, now)),
+            Step::Reuse(reuse) => Ok(self.engine.respond(reuse, now)),
             Step::ReuseWhileRevalidating(reuse, forward) => {
+                let response = self.engine.respond(reuse, now);
                 self.revalidate_in_background(forward, request);
-                Ok(respond(reuse, now))
+                Ok(response)
             }
             Step::Forward(forward) => self.forward(forward, request).await,
             Step::Unsafe(unsafe_method) => self.forward_unsafe(unsafe_method, request).await,
@@ -235,7 +256,7 @@ impl<S> Exchange<S> {
                 return match forward.next_without_response(now) {
                     Some(reuse) => {
                         debug!("the origin gave no response, and a stored one stands in");
-                        Ok(respond(reuse, now))
+                        Ok(self.engine.respond(reuse, now))
                     }
                     None => Err(error),
                 };
@@ -252,7 +273,7 @@ impl<S> Exchange<S> {
                 // Nobody reads its body.
                 drop(response);
                 self.keep_up(upkeep, now).await;
-                Ok(respond(reuse, now))
+                Ok(self.engine.respond(reuse, now))
             }
             AfterForward::Pass(why_not_stored, upkeep) => {
                 self.keep_up(upkeep, now).await;
@@ -304,6 +325,7 @@ impl<S> Exchange<S> {
     /// by a caller that goes away, is done all the same.
     async fn see_to(&mut self, work: Work, now: SystemTime) {
         let doing = work.doing();
+        let invalidated = work.invalidates().cloned();
         let done = match work.start(&*self.engine.backend, now) {
             Answer::Now(done) => Some(done),
             // It does nothing before it is polled; the task makes one of its own.
@@ -313,8 +335,10 @@ impl<S> Exchange<S> {
             (Some(done), _) => done,
             (None, Err(_)) => work.start(&*self.engine.backend, now).wait().await,
             (None, Ok(runtime)) => {
-                let backend = self.engine.backend.clone();
-                let task = runtime.spawn(async move { work.start(&*backend, now).wait().await });
+                let (backend, time) = (self.engine.backend.clone(), self.engine.backend_timeout);
+                let task = runtime.spawn(async move {
+                    within(time, doing, work.start(&*backend, now).wait()).await
+                });
                 self.budget
                     .wait(doing, async { task.await.unwrap_or(Ok(())) })
                     .await
@@ -322,6 +346,9 @@ impl<S> Exchange<S> {
         };
         if let Err(error) = done {
             report(doing, &error);
+            if let Some(key) = invalidated {
+                self.engine.distrust.add(key, now);
+            }
         }
     }
 
@@ -375,6 +402,13 @@ impl Work {
         }
     }
 
+    fn invalidates(&self) -> Option<&PrimaryKey> {
+        match self {
+            Self::Invalidate(key) => Some(key),
+            _ => None,
+        }
+    }
+
     fn doing(&self) -> &'static str {
         match self {
             Self::Freshen(..) => "freshening",
@@ -400,16 +434,6 @@ where
 async fn drain<B: Body>(body: B) {
     let mut body = pin!(body);
     while let Some(Ok(_)) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {}
-}
-
-/// A stored response as the answer.
-fn respond<B>(reuse: Reuse, now: SystemTime) -> Response<CacheBody<B>> {
-    let reader = reuse.body().map_or_else(Reader::empty, Reader::new);
-    let mut response = Response::new(CacheBody::stored(reader));
-    *response.status_mut() = reuse.status();
-    *response.version_mut() = reuse.version();
-    *response.headers_mut() = reuse.headers(now);
-    conclude(response, reuse.info(now))
 }
 
 /// The inner service's response, untouched.

@@ -48,6 +48,15 @@ impl CacheLayer {
         Arc::make_mut(&mut self.engine).backend_budget = budget;
         self
     }
+
+    /// The longest that one operation on the backend may take which is not on the way of a request:
+    /// making a stored response visible, what is left to the background, and each part of a stored
+    /// body that is read. Default: 5 seconds.
+    #[must_use]
+    pub fn backend_timeout(mut self, timeout: Duration) -> Self {
+        Arc::make_mut(&mut self.engine).backend_timeout = timeout;
+        self
+    }
 }
 
 impl<S> Layer<S> for CacheLayer {

@@ -38,6 +38,7 @@ pub use cache_memory::{InvalidCapacity, MemoryBackend};
 
 mod budget;
 mod capture;
+mod distrust;
 mod engine;
 mod reader;
 mod revalidations;

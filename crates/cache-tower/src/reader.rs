@@ -3,12 +3,15 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use cache_core::{BackendError, BackendErrorKind, BoxFuture, ReadBody, Source, StoredBody};
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use sync_wrapper::SyncWrapper;
+
+use crate::budget::within;
 
 /// Gives out a stored body, frame by frame.
 pub(crate) struct Reader {
@@ -27,6 +30,7 @@ enum Rest {
         body: Arc<dyn ReadBody>,
         at: u64,
         window: Option<Window>,
+        timeout: Duration,
     },
 }
 
@@ -42,7 +46,8 @@ impl Reader {
         }
     }
 
-    pub(crate) fn new(body: &StoredBody) -> Self {
+    /// `timeout` is for each read of a body that is in the store.
+    pub(crate) fn new(body: &StoredBody, timeout: Duration) -> Self {
         let rest = match body.source() {
             Source::Whole(bytes) => Rest::Whole(bytes.clone()),
             Source::Chunks(chunks) => Rest::Chunks {
@@ -53,6 +58,7 @@ impl Reader {
                 body: body.clone(),
                 at: 0,
                 window: None,
+                timeout,
             },
         };
         Self {
@@ -115,8 +121,16 @@ impl Rest {
                 *next += 1;
                 Poll::Ready(Ok(chunk))
             }
-            Self::Remote { body, at, window } => {
-                let reading = window.get_or_insert_with(|| SyncWrapper::new(body.read(*at)));
+            Self::Remote {
+                body,
+                at,
+                window,
+                timeout,
+            } => {
+                let reading = window.get_or_insert_with(|| {
+                    let read = within(*timeout, "reading a stored body", body.read(*at));
+                    SyncWrapper::new(Box::pin(read))
+                });
                 let read = ready!(Pin::new(reading.get_mut()).poll(cx));
                 *window = None;
                 if let Ok(bytes) = &read {

@@ -56,29 +56,32 @@ pub(crate) fn freshen(
     stored: &StoredHead,
     newer: &Received<'_>,
 ) -> Freshened {
-    let headers = merge(stored, newer.headers);
-    let merged = |headers| Received {
+    let mut headers = merge(stored, newer.headers);
+    let directives = ResponseDirectives::read(&headers);
+    let answer = describe(policy, asked, &merged(stored, newer, &headers), &directives);
+    let answer = answer.unwrap_or_else(|_| StoredHead {
+        headers: headers.clone(),
+        received_at: newer.received_at,
+        ..stored.clone()
+    });
+    if newer.headers.contains_key(SET_COOKIE) && !says_that_it_may_be_stored(policy, newer.headers)
+    {
+        // The lifetime that the stored response gave itself was given without this cookie.
+        headers.remove(SET_COOKIE);
+    }
+    Freshened {
+        answer,
+        kept: store(policy, asked, &merged(stored, newer, &headers)),
+    }
+}
+
+/// The stored response with these fields, as if it had come now.
+fn merged<'a>(stored: &StoredHead, newer: &Received<'_>, headers: &'a HeaderMap) -> Received<'a> {
+    Received {
         status: stored.status,
         version: stored.version,
         headers,
         received_at: newer.received_at,
-    };
-    let directives = ResponseDirectives::read(&headers);
-    let answer =
-        describe(policy, asked, &merged(&headers), &directives).unwrap_or_else(|_| StoredHead {
-            headers: headers.clone(),
-            received_at: newer.received_at,
-            ..stored.clone()
-        });
-    let mut kept = headers.clone();
-    if newer.headers.contains_key(SET_COOKIE) && !says_that_it_may_be_stored(policy, newer.headers)
-    {
-        // The lifetime that the stored response gave itself was given without this cookie.
-        kept.remove(SET_COOKIE);
-    }
-    Freshened {
-        answer,
-        kept: store(policy, asked, &merged(&kept)),
     }
 }
 

@@ -144,7 +144,8 @@ fn lifetime(
     if !directives.public && !is_heuristically_cacheable(status) {
         return (Duration::ZERO, LifetimeSource::None);
     }
-    if let Some(lifetime) = policy.default_ttl {
+    // No lifetime is invented for an error: what is missing now may be there in a moment.
+    if let Some(lifetime) = policy.default_ttl.filter(|_| status.as_u16() < 400) {
         return (lifetime, LifetimeSource::Default);
     }
     match date::read(headers, &LAST_MODIFIED) {
@@ -309,6 +310,11 @@ mod tests {
             (60, LifetimeSource::Default)
         );
         assert_eq!(lifetime(&policy, 403, &fields), (0, LifetimeSource::None));
+        assert_eq!(
+            lifetime(&policy, 404, &fields),
+            (10, LifetimeSource::Heuristic)
+        );
+        assert_eq!(lifetime(&policy, 404, &[]), (0, LifetimeSource::None));
         assert_eq!(lifetime(&policy, 200, &[(CACHE_CONTROL, "max-age=9")]).0, 9);
         let capped = policy.max_ttl(secs(5));
         assert_eq!(lifetime(&capped, 200, &fields).0, 5);
