@@ -6,6 +6,7 @@ mod head;
 mod invalidation;
 mod modes;
 mod partition;
+mod ranges;
 mod request_directives;
 mod stale;
 mod storing;

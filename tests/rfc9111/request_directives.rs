@@ -116,7 +116,7 @@ fn only_if_cached_takes_what_is_fresh_and_is_504_else() {
 #[test]
 fn only_if_cached_asks_nobody_even_for_a_range() {
     filled()
-        .get("/")
+        .get("/other")
         .with("cache-control", "only-if-cached")
         .with("range", "bytes=0-1")
         .unsatisfiable();

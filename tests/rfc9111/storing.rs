@@ -487,30 +487,6 @@ fn trailers_pass_and_are_stored() {
 }
 
 #[test]
-fn a_part_is_neither_stored_nor_answered_from_the_store_as_a_whole() {
-    let mut cache = Scenario::private();
-    let part = || {
-        status(206)
-            .chunk("ab")
-            .max_age(60)
-            .with("content-range", "bytes 0-1/4")
-    };
-    cache
-        .get("/")
-        .with("range", "bytes=0-1")
-        .origin(part())
-        .miss()
-        .status(206)
-        .not_stored(Reason::PartialContent);
-    cache
-        .get("/")
-        .origin(ok("abcd").max_age(60))
-        .miss()
-        .body("abcd");
-    cache.get("/").hit().body("abcd");
-}
-
-#[test]
 fn a_416_is_not_given_to_others() {
     let mut cache = Scenario::private();
     cache

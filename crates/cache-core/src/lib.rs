@@ -41,6 +41,7 @@ pub use backend::{
 
 mod header;
 pub use header::connection::strip_hop_by_hop;
+pub use header::range::Part;
 
 mod rules;
 pub use rules::freshness::{Freshness, LifetimeSource};

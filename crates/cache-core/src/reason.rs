@@ -41,8 +41,6 @@ pub enum Reason {
     AlwaysRevalidate,
     /// The request's mode reloads.
     Reload,
-    /// The request asks for a part, which is not answered from the store.
-    RangeRequest,
     /// The request has a precondition that only the origin can evaluate.
     OriginPrecondition,
 
@@ -133,7 +131,6 @@ impl Reason {
             }
             Self::AlwaysRevalidate => "the policy validates every response",
             Self::Reload => "the mode of the request reloads",
-            Self::RangeRequest => "the request asks for a part",
             Self::OriginPrecondition => "the request has a precondition for the origin",
             Self::Invalidated => "the method is unsafe: what was stored for its target is removed",
             Self::RequestContent => "the request has content",

@@ -8,6 +8,7 @@ use http::{StatusCode, Version};
 
 use crate::header::date;
 use crate::header::entity_tag::EntityTag;
+use crate::header::range::Part;
 use crate::key::{Digest, PrimaryKey};
 use crate::rules::freshness::{Freshness, elapsed};
 use crate::rules::selection;
@@ -23,6 +24,8 @@ pub struct StoredHead {
     pub(crate) headers: HeaderMap,
     /// What `headers` announces, for comparison with the body that is found.
     pub(crate) content_length: Option<u64>,
+    /// The part of the content that it brings, where it is not the whole.
+    pub(crate) part: Option<Part>,
     pub(crate) selecting: Vec<SelectingField>,
     pub(crate) requested_at: SystemTime,
     pub(crate) received_at: SystemTime,
@@ -102,6 +105,12 @@ impl StoredHead {
     #[must_use]
     pub fn freshness(&self) -> &Freshness {
         &self.freshness
+    }
+
+    /// The part of the content that it brings; `None`: the whole, or a part that it does not name.
+    #[must_use]
+    pub fn part(&self) -> Option<&Part> {
+        self.part.as_ref()
     }
 
     /// Its age (RFC 9111 §4.2.3: `current_age`).

@@ -39,7 +39,7 @@ impl Slot {
         if self.invalidated_at.is_some_and(|at| requested_at < at) {
             return false;
         }
-        let is_twin = |old: &Entry| old.head.selecting() == entry.head.selecting();
+        let is_twin = |old: &Entry| is_same_variant(&old.head, &entry.head);
         if self
             .entries
             .iter()
@@ -113,6 +113,12 @@ impl Slot {
             .min();
         self.entries = entries.into();
     }
+}
+
+/// Whether one response takes the place of the other: they were selected by the same values, and
+/// neither or both are parts.
+fn is_same_variant(one: &StoredHead, other: &StoredHead) -> bool {
+    one.selecting() == other.selecting() && one.part().is_some() == other.part().is_some()
 }
 
 /// About how many bytes a response takes.

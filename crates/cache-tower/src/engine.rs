@@ -148,7 +148,7 @@ impl Engine {
     /// A stored response as the answer.
     fn respond<B>(&self, reuse: Reuse, now: SystemTime) -> Response<CacheBody<B>> {
         let reader = match reuse.body() {
-            Some(body) => Reader::new(body, self.backend_timeout),
+            Some((body, bytes)) => Reader::new(body, bytes, self.backend_timeout),
             None => Reader::empty(),
         };
         let mut response = Response::new(CacheBody::stored(reader));

@@ -1,11 +1,12 @@
 //! Reading a stored body.
 
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use cache_core::{BackendError, BackendErrorKind, BoxFuture, ReadBody, Source, StoredBody};
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
@@ -16,7 +17,11 @@ use crate::budget::within;
 /// Gives out a stored body, frame by frame.
 pub(crate) struct Reader {
     rest: Rest,
+    /// Bytes that come before those that are wanted.
+    skip: u64,
     left: u64,
+    /// All bytes are wanted, so that more than there are is an error.
+    is_whole: bool,
     trailers: Option<HeaderMap>,
 }
 
@@ -41,30 +46,39 @@ impl Reader {
     pub(crate) fn empty() -> Self {
         Self {
             rest: Rest::Whole(Bytes::new()),
+            skip: 0,
             left: 0,
+            is_whole: true,
             trailers: None,
         }
     }
 
-    /// `timeout` is for each read of a body that is in the store.
-    pub(crate) fn new(body: &StoredBody, timeout: Duration) -> Self {
+    /// These bytes of a body; `timeout` is for each read of one that is in the store.
+    pub(crate) fn new(body: &StoredBody, bytes: Range<u64>, timeout: Duration) -> Self {
         let rest = match body.source() {
-            Source::Whole(bytes) => Rest::Whole(bytes.clone()),
+            Source::Whole(whole) => Rest::Whole(whole.clone()),
             Source::Chunks(chunks) => Rest::Chunks {
                 chunks: chunks.clone(),
                 next: 0,
             },
             Source::Remote(body) => Rest::Remote {
                 body: body.clone(),
-                at: 0,
+                at: bytes.start,
                 window: None,
                 timeout,
             },
         };
+        let skip = match body.source() {
+            Source::Remote(_) => 0,
+            _ => bytes.start,
+        };
+        let is_whole = bytes == (0..body.len());
         Self {
             rest,
-            left: body.len(),
-            trailers: body.trailers().cloned(),
+            skip,
+            left: bytes.end.saturating_sub(bytes.start),
+            is_whole,
+            trailers: body.trailers().filter(|_| is_whole).cloned(),
         }
     }
 
@@ -79,20 +93,30 @@ impl Reader {
                     .map(|trailers| Ok(Frame::trailers(trailers))),
             );
         }
-        let data = match ready!(self.rest.poll_next(cx)) {
-            Ok(data) => data,
-            Err(error) => return Poll::Ready(Some(Err(self.fail(error)))),
-        };
-        match self.left.checked_sub(data.len() as u64) {
-            Some(left) if !data.is_empty() => {
-                self.left = left;
-                Poll::Ready(Some(Ok(Frame::data(data))))
+        loop {
+            let mut data = match ready!(self.rest.poll_next(cx)) {
+                // The store is not believed: neither nothing for ever, nor more than there is.
+                Ok(data) if data.is_empty() => {
+                    return Poll::Ready(Some(Err(self.fail(odd_window()))));
+                }
+                Ok(data) => data,
+                Err(error) => return Poll::Ready(Some(Err(self.fail(error)))),
+            };
+            let length = data.len() as u64;
+            if length <= self.skip {
+                self.skip -= length;
+                continue;
             }
-            // The store is not believed: neither more than there is, nor nothing for ever.
-            _ => Poll::Ready(Some(Err(self.fail(BackendError::new(
-                BackendErrorKind::Unavailable,
-                "reading a window of a stored body",
-            ))))),
+            data.advance(usize::try_from(self.skip).unwrap_or_default());
+            self.skip = 0;
+            if data.len() as u64 > self.left {
+                if self.is_whole {
+                    return Poll::Ready(Some(Err(self.fail(odd_window()))));
+                }
+                data.truncate(usize::try_from(self.left).unwrap_or_default());
+            }
+            self.left -= data.len() as u64;
+            return Poll::Ready(Some(Ok(Frame::data(data))));
         }
     }
 
@@ -140,4 +164,11 @@ impl Rest {
             }
         }
     }
+}
+
+fn odd_window() -> BackendError {
+    BackendError::new(
+        BackendErrorKind::Unavailable,
+        "reading a window of a stored body",
+    )
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::header::{CACHE_CONTROL, HeaderMap, HeaderValue};
+use http::header::{
+    CACHE_CONTROL, HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, RANGE,
+};
 use http::{Method, StatusCode};
 
 use super::ResponseHead;
@@ -26,6 +28,8 @@ pub struct Forward {
     stored: Option<Entry>,
     validators: Option<Validators>,
     reason: Reason,
+    /// The caller has its answer already.
+    is_for_nobody: bool,
 }
 
 /// What may follow the response of the origin.
@@ -70,6 +74,15 @@ impl Forward {
             stored,
             validators,
             reason,
+            is_for_nobody: false,
+        }
+    }
+
+    /// The same in the background, where nobody waits for a part or has a precondition.
+    pub(super) fn for_nobody(self) -> Self {
+        Self {
+            is_for_nobody: true,
+            ..self
         }
     }
 
@@ -95,6 +108,11 @@ impl Forward {
     /// caller's preconditions (RFC 9111 §4.3.1), and for a mode that asks caches to step aside,
     /// the directive that asks those on the way, too.
     pub fn prepare(&self, headers: &mut HeaderMap) {
+        if self.is_for_nobody {
+            for name in [RANGE, IF_RANGE, IF_NONE_MATCH, IF_MODIFIED_SINCE] {
+                headers.remove(name);
+            }
+        }
         if let Some(validators) = &self.validators {
             validators.precondition(headers);
         }
@@ -165,7 +183,7 @@ impl Forward {
             ..stored
         };
         let is_head = self.asked.method == Method::HEAD;
-        let answering = Answering::of(is_head, &self.asked.headers, &entry.head);
+        let answering = Answering::of(is_head, &self.asked.headers, &entry);
         let reuse = Reuse {
             entry,
             reason: Reason::Validated,
@@ -182,7 +200,7 @@ impl Forward {
             return AfterForward::Pass(Reason::ForeignNotModified, Upkeep::Nothing);
         };
         let is_head = self.asked.method == Method::HEAD;
-        let answering = Answering::of(is_head, &self.asked.headers, &stored.head);
+        let answering = Answering::of(is_head, &self.asked.headers, &stored);
         let upkeep = match self.asked.mode {
             CacheMode::ReadOnly => Upkeep::Nothing,
             _ => Upkeep::Remove(stored.clone()),
@@ -225,7 +243,7 @@ impl Forward {
         let entry = self.stored.as_ref()?;
         let asked = &*self.asked;
         let reason = stand_in(&asked.directives, asked.mode, &entry.head, failure, now)?;
-        let answering = Answering::of(asked.method == Method::HEAD, &asked.headers, &entry.head);
+        let answering = Answering::of(asked.method == Method::HEAD, &asked.headers, entry);
         Some(Reuse {
             entry: entry.clone(),
             reason,

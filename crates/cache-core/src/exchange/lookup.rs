@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+use http::StatusCode;
+
 use super::forward::Forward;
 use super::reuse::{Answering, Reuse};
 use crate::backend::{Entry, Query};
@@ -65,15 +67,17 @@ impl Lookup {
         candidates: &[Entry],
         now: SystemTime,
     ) -> AfterLookup {
-        let mut selector = Selector::new(policy, &self.key, request.headers);
-        // Of several, one that was selected by something comes before one that has no `Vary`
-        // (RFC 9111 §4.1), and then the most recent.
+        let mut selector = Selector::new(policy, &self.key, request.headers, self.is_head);
+        // Of several, a whole one comes before a part, one that was selected by something before
+        // one that has no `Vary` (RFC 9111 §4.1), and then the most recent.
         let selected = candidates
             .iter()
             .filter(|entry| selector.matches(entry))
             .max_by_key(|entry| {
                 let head = &entry.head;
+                let is_whole = head.status != StatusCode::PARTIAL_CONTENT;
                 (
+                    is_whole,
                     !head.selecting.is_empty(),
                     head.freshness.dated_at,
                     head.received_at,
@@ -95,6 +99,7 @@ impl Lookup {
                 let validators = Validators::of(&entry.head);
                 let asked = self.ask(request);
                 let forward = Forward::new(asked, Some(entry.clone()), validators, Reason::Stale);
+                let forward = forward.for_nobody();
                 AfterLookup::ReuseWhileRevalidating(reuse, forward)
             }
             Reusing::Refused(reason) => self.forward(request, Some(entry.clone()), reason),
@@ -108,7 +113,7 @@ impl Lookup {
     }
 
     fn reuse(&self, request: &RequestHead<'_>, entry: &Entry, reason: Reason) -> Reuse {
-        let answering = Answering::of(self.is_head, request.headers, &entry.head);
+        let answering = Answering::of(self.is_head, request.headers, entry);
         Reuse {
             entry: entry.clone(),
             reason,

@@ -26,7 +26,7 @@ use std::fmt;
 use std::time::SystemTime;
 
 use http::Method;
-use http::header::{HeaderMap, RANGE, UPGRADE};
+use http::header::{HeaderMap, UPGRADE};
 
 use crate::header::cache_control::RequestDirectives;
 use crate::key::PrimaryKey;
@@ -104,9 +104,7 @@ impl Begin {
         if key.as_bytes().len() > policy.max_head_bytes {
             return Self::Bypass(Reason::KeyTooLong);
         }
-        let without_lookup = if request.headers.contains_key(RANGE) && is_get {
-            Some(Reason::RangeRequest)
-        } else if conditional::is_for_origin(request.headers) {
+        let without_lookup = if conditional::is_for_origin(request.headers) {
             Some(Reason::OriginPrecondition)
         } else if request.mode == CacheMode::Reload {
             Some(Reason::Reload)

@@ -1,15 +1,16 @@
 //! A stored response is the answer.
 
+use std::ops::Range;
 use std::time::SystemTime;
 
-use http::header::{AGE, HeaderMap, HeaderValue};
+use http::header::{AGE, CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, HeaderValue};
 use http::{StatusCode, Version};
 
 use crate::backend::{Entry, StoredBody};
+use crate::header::range::{self, ByteRange, Part};
 use crate::info::{CacheInfo, Outcome, Storing};
 use crate::reason::Reason;
 use crate::rules::conditional;
-use crate::stored::StoredHead;
 
 /// A stored response that answers a request.
 #[derive(Debug)]
@@ -20,24 +21,43 @@ pub struct Reuse {
     pub(super) answering: Answering,
 }
 
-/// Which part of the stored response is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What of the stored response is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Answering {
     Whole,
     /// To HEAD.
     HeadOnly,
     /// 304, to the caller's own precondition.
     NotModified,
+    /// 206, to the caller's `Range`.
+    Part(Part),
+    /// 416: no byte of this length is in the caller's `Range`.
+    Unsatisfiable(u64),
 }
 
 impl Answering {
-    pub(super) fn of(is_head: bool, request: &HeaderMap, stored: &StoredHead) -> Self {
+    /// In the order of RFC 9110 §13.2.2.
+    pub(super) fn of(is_head: bool, request: &HeaderMap, entry: &Entry) -> Self {
+        let stored = &*entry.head;
         if conditional::is_not_modified(request, stored) {
-            Self::NotModified
-        } else if is_head {
-            Self::HeadOnly
-        } else {
-            Self::Whole
+            return Self::NotModified;
+        }
+        if is_head {
+            return Self::HeadOnly;
+        }
+        let length = stored
+            .part
+            .as_ref()
+            .map_or(entry.body.len(), |part| part.length);
+        let can_be_cut = stored.status == StatusCode::OK || stored.part.is_some();
+        match ByteRange::read(request) {
+            Some(range) if can_be_cut && conditional::is_range_wanted(request, stored) => {
+                match range.of(length) {
+                    Some(bytes) => Self::Part(Part { bytes, length }),
+                    None => Self::Unsatisfiable(length),
+                }
+            }
+            _ => Self::Whole,
         }
     }
 }
@@ -47,8 +67,10 @@ impl Reuse {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self.answering {
+            Answering::Whole | Answering::HeadOnly => self.entry.head.status,
             Answering::NotModified => StatusCode::NOT_MODIFIED,
-            _ => self.entry.head.status,
+            Answering::Part(_) => StatusCode::PARTIAL_CONTENT,
+            Answering::Unsatisfiable(_) => StatusCode::RANGE_NOT_SATISFIABLE,
         }
     }
 
@@ -70,16 +92,41 @@ impl Reuse {
                 headers.remove(name);
             }
         }
-        if self.answering == Answering::NotModified {
-            conditional::into_not_modified(&mut headers);
+        match &self.answering {
+            Answering::Whole | Answering::HeadOnly => {}
+            Answering::NotModified => conditional::into_not_modified(&mut headers),
+            Answering::Part(part) => {
+                headers.insert(CONTENT_LENGTH, HeaderValue::from(part.len()));
+                set_content_range(&mut headers, part.content_range());
+            }
+            Answering::Unsatisfiable(length) => {
+                conditional::into_not_modified(&mut headers);
+                headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
+                set_content_range(&mut headers, range::unsatisfied(*length));
+            }
         }
         headers
     }
 
-    /// The body to send, if any is.
+    /// The body to send, and which of its bytes, if any are.
     #[must_use]
-    pub fn body(&self) -> Option<&StoredBody> {
-        (self.answering == Answering::Whole).then_some(&self.entry.body)
+    pub fn body(&self) -> Option<(&StoredBody, Range<u64>)> {
+        let body = &self.entry.body;
+        match &self.answering {
+            Answering::Whole => Some((body, 0..body.len())),
+            Answering::Part(part) => {
+                let start = self
+                    .entry
+                    .head
+                    .part
+                    .as_ref()
+                    .map_or(0, |stored| stored.bytes.start);
+                let bytes =
+                    part.bytes.start.checked_sub(start)?..part.bytes.end.checked_sub(start)?;
+                Some((body, bytes))
+            }
+            _ => None,
+        }
     }
 
     /// What there is to say of it.
@@ -98,5 +145,11 @@ impl Reuse {
             age: Some(self.entry.head.age(now)),
             remaining: Some(remaining),
         }
+    }
+}
+
+fn set_content_range(headers: &mut HeaderMap, value: Option<HeaderValue>) {
+    if let Some(value) = value {
+        headers.insert(CONTENT_RANGE, value);
     }
 }

@@ -32,6 +32,11 @@ impl<'a> EntityTag<'a> {
         !self.is_weak && quoted
     }
 
+    /// Strong comparison (RFC 9110 §8.8.3.2).
+    pub(crate) fn strongly_matches(self, other: Self) -> bool {
+        self.is_strong() && other.is_strong() && self.opaque == other.opaque
+    }
+
     /// Weak comparison (RFC 9110 §8.8.3.2).
     pub(crate) fn weakly_matches(self, other: Self) -> bool {
         self.opaque == other.opaque
@@ -90,14 +95,19 @@ mod tests {
     }
 
     #[test]
-    fn weak_comparison_is_that_of_the_rfc() {
+    fn the_comparisons_are_those_of_the_rfc() {
         // The table of RFC 9110 §8.8.3.2.
-        for (one, other, weak) in [
-            (r#"W/"1""#, r#"W/"1""#, true),
-            (r#"W/"1""#, r#"W/"2""#, false),
-            (r#"W/"1""#, r#""1""#, true),
-            (r#""1""#, r#""1""#, true),
+        for (one, other, strong, weak) in [
+            (r#"W/"1""#, r#"W/"1""#, false, true),
+            (r#"W/"1""#, r#"W/"2""#, false, false),
+            (r#"W/"1""#, r#""1""#, false, true),
+            (r#""1""#, r#""1""#, true, true),
         ] {
+            assert_eq!(
+                tag(one).strongly_matches(tag(other)),
+                strong,
+                "{one} {other}"
+            );
             assert_eq!(tag(one).weakly_matches(tag(other)), weak, "{one} {other}");
         }
     }

@@ -8,4 +8,5 @@ pub(crate) mod connection;
 pub(crate) mod date;
 pub(crate) mod entity_tag;
 pub(crate) mod list;
+pub(crate) mod range;
 pub(crate) mod vary;

@@ -1,14 +1,17 @@
 //! Preconditions: those of the caller, answered from the store (RFC 9111 §4.3.2), and ours, sent to
 //! the origin (§4.3.1).
 
+use std::time::Duration;
+
 use http::header::{
     CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
-    HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
-    IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE,
+    HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+    IF_UNMODIFIED_SINCE, LAST_MODIFIED,
 };
 
 use crate::header::date;
 use crate::header::entity_tag::{EntityTag, tags};
+use crate::rules::freshness::elapsed;
 use crate::stored::StoredHead;
 
 /// Whether a request has a precondition that only the origin can evaluate (RFC 9110 §13.1.1, §13.1.4).
@@ -35,6 +38,24 @@ pub(crate) fn is_not_modified(headers: &HeaderMap, stored: &StoredHead) -> bool 
     date::read(headers, &IF_MODIFIED_SINCE).is_some_and(|since| modified_at() <= since)
 }
 
+/// Whether the caller's `If-Range` lets its `Range` count (RFC 9110 §13.1.5).
+pub(crate) fn is_range_wanted(headers: &HeaderMap, stored: &StoredHead) -> bool {
+    let Some(condition) = headers.get(IF_RANGE) else {
+        return true;
+    };
+    let condition = condition.as_bytes();
+    match date::parse(condition) {
+        None => stored
+            .etag()
+            .is_some_and(|etag| etag.strongly_matches(EntityTag::parse(condition))),
+        // A date is strong only where the response is at least a second younger (§8.8.2.2).
+        Some(since) => stored.last_modified().is_some_and(|modified_at| {
+            modified_at == since
+                && elapsed(modified_at, stored.freshness.dated_at) >= Duration::from_secs(1)
+        }),
+    }
+}
+
 /// The validators that were sent for a stored response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Validators {
@@ -57,9 +78,9 @@ impl Validators {
     /// Puts them in the place of the caller's preconditions.
     ///
     /// Deliberately without the caller's entity tags, which RFC 9111 §4.3.2 lets a cache add: a 304
-    /// that names no tag could then be for either of us. `Range` goes, too: the whole is asked for.
+    /// that names no tag could then be for either of us.
     pub(crate) fn precondition(&self, headers: &mut HeaderMap) {
-        for name in [IF_NONE_MATCH, IF_MODIFIED_SINCE, RANGE] {
+        for name in [IF_NONE_MATCH, IF_MODIFIED_SINCE] {
             headers.remove(name);
         }
         if let Some(etag) = &self.etag {

@@ -64,6 +64,10 @@ pub(crate) fn freshen(
         received_at: newer.received_at,
         ..stored.clone()
     });
+    let answer = StoredHead {
+        part: stored.part.clone(),
+        ..answer
+    };
     if newer.headers.contains_key(SET_COOKIE) && !says_that_it_may_be_stored(policy, newer.headers)
     {
         // The lifetime that the stored response gave itself was given without this cookie.

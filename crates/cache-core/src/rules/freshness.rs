@@ -157,12 +157,11 @@ fn lifetime(
     }
 }
 
-/// The status codes that RFC 9110 §15.1 defines as heuristically cacheable; 206 is one, too, but
-/// parts are judged elsewhere.
+/// The status codes that RFC 9110 §15.1 defines as heuristically cacheable.
 pub(crate) fn is_heuristically_cacheable(status: StatusCode) -> bool {
     matches!(
         status.as_u16(),
-        200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501
+        200 | 203 | 204 | 206 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501
     )
 }
 

@@ -3,11 +3,13 @@
 use http::header::HeaderMap;
 
 use crate::backend::Entry;
+use crate::header::range::{ByteRange, Part};
 use crate::header::vary::{Vary, normalise};
 use crate::key::{Digest, PrimaryKey, Secret};
 use crate::policy::Policy;
 use crate::reason::Reason;
-use crate::stored::SelectingField;
+use crate::rules::conditional;
+use crate::stored::{SelectingField, StoredHead};
 use http::header::HeaderName;
 
 /// The fields that a response was selected by, with the values they have in `request`.
@@ -29,21 +31,46 @@ pub(crate) fn selecting(
     }
 }
 
+/// Adds fields that a response was selected by though it does not say so.
+pub(crate) fn select_by(
+    policy: &Policy,
+    request: &HeaderMap,
+    names: impl IntoIterator<Item = HeaderName>,
+    selecting: &mut Vec<SelectingField>,
+) {
+    for name in names {
+        if !selecting.iter().any(|field| field.name == name) {
+            selecting.push(SelectingField {
+                value: digest(policy, request, &name),
+                name,
+            });
+        }
+    }
+}
+
 /// Tells which stored responses match a request.
 pub(crate) struct Selector<'a> {
     policy: &'a Policy,
     key: &'a PrimaryKey,
     request: &'a HeaderMap,
+    /// What of the content is asked for, where it is not the whole.
+    range: Option<ByteRange>,
     /// The digests of the fields that were needed so far.
     digests: Vec<SelectingField>,
 }
 
 impl<'a> Selector<'a> {
-    pub(crate) fn new(policy: &'a Policy, key: &'a PrimaryKey, request: &'a HeaderMap) -> Self {
+    pub(crate) fn new(
+        policy: &'a Policy,
+        key: &'a PrimaryKey,
+        request: &'a HeaderMap,
+        is_head: bool,
+    ) -> Self {
         Self {
             policy,
             key,
             request,
+            range: ByteRange::read(request).filter(|_| !is_head),
             digests: Vec::new(),
         }
     }
@@ -52,14 +79,26 @@ impl<'a> Selector<'a> {
     /// has, and is whole, as far as its head can tell.
     pub(crate) fn matches(&mut self, entry: &Entry) -> bool {
         let head = &*entry.head;
+        let length = entry.body.len();
         head.key == *self.key
             && head
                 .content_length
-                .is_none_or(|length| length == entry.body.len())
+                .is_none_or(|announced| announced == length)
+            && head
+                .part
+                .as_ref()
+                .is_none_or(|part| self.wants(head, part, length))
             && head
                 .selecting
                 .iter()
                 .all(|field| self.value(&field.name) == field.value)
+    }
+
+    /// Whether a stored part, of which `length` bytes are there, has all that the request asks for.
+    fn wants(&self, head: &StoredHead, part: &Part, length: u64) -> bool {
+        let range = self.range.and_then(|range| range.of(part.length));
+        range.is_some_and(|range| part.len() == length && part.contains(&range))
+            && conditional::is_range_wanted(self.request, head)
     }
 
     fn value(&mut self, name: &HeaderName) -> Option<Digest> {

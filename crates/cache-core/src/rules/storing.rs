@@ -4,12 +4,13 @@ use std::fmt;
 use std::time::SystemTime;
 
 use http::header::{
-    AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, DATE, ETAG, EXPIRES, HeaderMap, HeaderName,
-    HeaderValue, SET_COOKIE, VARY,
+    AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, EXPIRES,
+    HeaderMap, HeaderName, HeaderValue, IF_RANGE, RANGE, SET_COOKIE, VARY,
 };
 use http::{Method, StatusCode, Version};
 
 use crate::header::cache_control::{RequestDirectives, ResponseDirectives};
+use crate::header::range::{ByteRange, Part};
 use crate::header::{connection, date};
 use crate::key::PrimaryKey;
 use crate::mode::CacheMode;
@@ -57,8 +58,16 @@ pub(crate) fn store(
 ) -> Result<StoredHead, Reason> {
     let directives = ResponseDirectives::read(received.headers);
     permit(policy, asked, received, &directives)?;
+    let label = Label::of(asked, received)?;
     let mut head = describe(policy, asked, received, &directives)?;
 
+    match label {
+        Label::Whole => {}
+        Label::Part(part) => head.part = Some(part),
+        Label::Unclear => {
+            selection::select_by(policy, &asked.headers, RANGE_FIELDS, &mut head.selecting)
+        }
+    }
     let freshness = &head.freshness;
     let is_useful = !freshness.lifetime.is_zero()
         || !freshness.stale_while_revalidate.is_zero()
@@ -114,6 +123,7 @@ pub(crate) fn describe(
         status: received.status,
         version: received.version,
         content_length: content_length(&headers),
+        part: None,
         headers,
         selecting,
         requested_at: asked.asked_at,
@@ -160,6 +170,37 @@ pub(crate) fn trailers(
     (!kept.is_empty() && weight(&kept) <= policy.max_head_bytes).then_some(kept)
 }
 
+/// What a response brings (RFC 9111 §3.3).
+enum Label {
+    Whole,
+    Part(Part),
+    /// A part whose label and length disagree: it says nothing of any byte, and can only be given
+    /// word for word to whoever asks for the very same thing.
+    Unclear,
+}
+
+impl Label {
+    fn of(asked: &Asked, received: &Received<'_>) -> Result<Self, Reason> {
+        if received.status != StatusCode::PARTIAL_CONTENT {
+            return Ok(Self::Whole);
+        }
+        // One range was asked for, and the response is one part, not several (RFC 9110 §15.3.7.2).
+        let is_one_part = ByteRange::read(&asked.headers).is_some()
+            && received.headers.contains_key(CONTENT_RANGE);
+        if !is_one_part {
+            return Err(Reason::PartialContent);
+        }
+        let length = content_length(received.headers);
+        Ok(match Part::read(received.headers) {
+            Some(part) if length.is_none_or(|length| length == part.len()) => Self::Part(part),
+            _ => Self::Unclear,
+        })
+    }
+}
+
+/// The request fields that say which part is asked for.
+const RANGE_FIELDS: [HeaderName; 2] = [RANGE, IF_RANGE];
+
 /// The prohibitions, strongest first.
 fn permit(
     policy: &Policy,
@@ -203,9 +244,7 @@ fn permit(
 fn refuse_status(status: StatusCode) -> Result<(), Reason> {
     match status {
         _ if status.is_informational() => Err(Reason::StatusNotUnderstood),
-        StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => {
-            Err(Reason::PartialContent)
-        }
+        StatusCode::RANGE_NOT_SATISFIABLE => Err(Reason::PartialContent),
         StatusCode::NOT_MODIFIED | StatusCode::PRECONDITION_FAILED => {
             Err(Reason::CallerPrecondition)
         }

@@ -1,0 +1,15 @@
+//! The gateway: a server, the cache, and a client, with what RFC 9110 §7.6 asks of an intermediary.
+
+mod client;
+pub(crate) use client::client;
+
+mod origin;
+pub(crate) use origin::Origin;
+
+mod service;
+pub(crate) use service::service;
+
+mod server;
+pub(crate) use server::serve;
+
+mod interim;

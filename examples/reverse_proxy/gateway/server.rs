@@ -1,0 +1,88 @@
+//! The server that clients talk to.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body::Body;
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioTimer;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tower::timeout::error::Elapsed;
+use tower::{BoxError, Service, ServiceExt};
+
+use super::interim;
+
+/// Serves the gateway to whoever connects, for ever. Dropping the future closes the connections.
+pub(crate) async fn serve<S, B>(listener: TcpListener, gateway: S)
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = BoxError>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(converse(stream, gateway.clone()));
+                }
+                Err(error) => {
+                    eprintln!("accepting a connection: {error}");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+/// Serves one connection to its end.
+async fn converse<S, B>(stream: TcpStream, gateway: S)
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = BoxError>,
+    S: Clone + Send,
+    S::Future: Send,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    // Without it an answer is only slower.
+    let _ = stream.set_nodelay(true);
+    let (stream, interim) = interim::stream(stream);
+    let service = service_fn(move |mut request| {
+        let gateway = gateway.clone();
+        let until_answered = interim.pass_on(&mut request);
+        async move {
+            let response = match gateway.oneshot(request).await {
+                Ok(response) => response.map(Either::Left),
+                Err(error) => unanswered(&*error).map(Either::Right),
+            };
+            drop(until_answered);
+            Ok::<_, Infallible>(response)
+        }
+    });
+    // A client that goes away is no concern of ours, and an answer that breaks off is best shown
+    // to it by closing the connection.
+    let _ = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .serve_connection(stream, service)
+        .await;
+}
+
+/// The gateway's own answer where the origin gives none.
+fn unanswered(error: &(dyn Error + 'static)) -> Response<Full<Bytes>> {
+    let status = if error.is::<Elapsed>() {
+        StatusCode::GATEWAY_TIMEOUT
+    } else {
+        StatusCode::BAD_GATEWAY
+    };
+    let mut response = Response::new(Full::from(format!("{status}\n")));
+    *response.status_mut() = status;
+    response
+}

@@ -1,0 +1,90 @@
+//! A caching gateway in front of one origin.
+
+mod gateway;
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use cache_tower::{CacheLayer, MemoryBackend, Policy};
+use gateway::Origin;
+use tokio::net::TcpListener;
+use tower::ServiceExt;
+
+const HELP: &str = "\
+A caching gateway: answers HTTP/1.1 from memory where RFC 9111 lets it, and else asks the origin.
+
+Usage: cargo run --release --example reverse_proxy -- --origin URL [OPTIONS]
+
+Options:
+  --origin URL   Where the origin is, such as http://127.0.0.1:8080.
+  --listen ADDR  Where to listen; port 0 is any free one. [default: 127.0.0.1:3000]
+  --private      Behave as the private cache of one user; the default is a shared cache.
+  --help         Print this and exit.
+";
+
+struct Options {
+    origin: Origin,
+    listen: SocketAddr,
+    policy: Policy,
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    if std::env::args().any(|argument| argument == "--help" || argument == "-h") {
+        print!("{HELP}");
+        return ExitCode::SUCCESS;
+    }
+    let options = match options(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(error) => {
+            eprintln!("reverse_proxy: {error}; see --help");
+            return ExitCode::from(2);
+        }
+    };
+    match run(options).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("reverse_proxy: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(options: Options) -> Result<(), Failure> {
+    let listener = TcpListener::bind(options.listen).await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    let cache = CacheLayer::new(MemoryBackend::default()).policy(options.policy);
+    let client = gateway::client().map_err(|error| {
+        eprintln!("asking the origin: {error}");
+        error
+    });
+    let gateway = gateway::service(options.origin, cache, client);
+    gateway::serve(listener, gateway).await;
+    Ok(())
+}
+
+fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, Failure> {
+    let mut origin = None;
+    let mut listen = SocketAddr::from(([127, 0, 0, 1], 3000));
+    let mut policy = Policy::shared();
+    while let Some(argument) = arguments.next() {
+        let mut value = || {
+            arguments
+                .next()
+                .ok_or_else(|| format!("{argument} needs a value"))
+        };
+        match &*argument {
+            "--origin" => origin = Some(value()?.parse()?),
+            "--listen" => listen = value()?.parse()?,
+            "--private" => policy = Policy::private(),
+            other => return Err(format!("there is no option {other}").into()),
+        }
+    }
+    Ok(Options {
+        origin: origin.ok_or("--origin is missing")?,
+        listen,
+        policy,
+    })
+}
