@@ -10,5 +10,6 @@ mod ranges;
 mod request_directives;
 mod stale;
 mod storing;
+mod targeted;
 mod validation;
 mod vary;

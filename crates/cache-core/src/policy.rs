@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use crate::key::{Partition, Secret};
 use crate::rules::storing;
@@ -32,6 +32,7 @@ pub struct Policy {
     pub(crate) partition: Partition,
     pub(crate) secret: Secret,
     pub(crate) redacted_parameters: Arc<[String]>,
+    pub(crate) targets: Arc<[HeaderName]>,
     pub(crate) default_ttl: Option<Duration>,
     pub(crate) max_ttl: Option<Duration>,
     pub(crate) heuristic_cap: Duration,
@@ -70,6 +71,7 @@ impl Policy {
             partition: Partition::Credentials,
             secret: Secret::none(),
             redacted_parameters: SECRET_PARAMETERS.iter().map(ToString::to_string).collect(),
+            targets: Arc::default(),
             default_ttl: None,
             max_ttl: None,
             heuristic_cap: Duration::from_secs(24 * 60 * 60),
@@ -89,6 +91,7 @@ impl Policy {
         Self {
             kind: Kind::Shared,
             partition: Partition::None,
+            targets: Arc::new([CDN_CACHE_CONTROL]),
             ..Self::private()
         }
     }
@@ -133,6 +136,15 @@ impl Policy {
     #[must_use]
     pub fn stored_trailers(&self, headers: &HeaderMap, trailers: &HeaderMap) -> Option<HeaderMap> {
         storing::trailers(self, headers, trailers)
+    }
+
+    /// The targeted fields that this cache obeys, the first that is present and valid in the place
+    /// of `Cache-Control` and `Expires` (RFC 9213). Default: `CDN-Cache-Control` in a shared cache,
+    /// none in a private one.
+    #[must_use]
+    pub fn targeted_cache_control(mut self, fields: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.targets = fields.into_iter().collect();
+        self
     }
 
     pub(crate) fn is_secret_parameter(&self, name: &[u8]) -> bool {
@@ -223,6 +235,8 @@ impl Policy {
         self
     }
 }
+
+const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 
 const SECRET_PARAMETERS: [&str; 16] = [
     "access_token",

@@ -7,10 +7,13 @@ use http::header::{CACHE_CONTROL, HeaderMap, HeaderName, PRAGMA};
 
 use super::age::DeltaSeconds;
 use super::list;
+use super::structured::{self, Value};
 
 /// The directives of a response.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ResponseDirectives {
+    /// They come from a targeted field, beside which `Expires` does not count (RFC 9213 §2.2).
+    pub(crate) is_targeted: bool,
     pub(crate) no_store: bool,
     pub(crate) no_cache: bool,
     pub(crate) private: bool,
@@ -30,7 +33,57 @@ pub(crate) struct ResponseDirectives {
 }
 
 impl ResponseDirectives {
-    pub(crate) fn read(headers: &HeaderMap) -> Self {
+    /// Reads the first of the `targets` that is present and valid (RFC 9213 §2.2), and where none
+    /// is, `Cache-Control`.
+    pub(crate) fn read(headers: &HeaderMap, targets: &[HeaderName]) -> Self {
+        targets
+            .iter()
+            .find_map(|target| Self::read_targeted(headers, target))
+            .unwrap_or_else(|| Self::read_cache_control(headers))
+    }
+
+    /// Reads a targeted field: a dictionary, in which every known directive has a value of its own
+    /// type, or there is none.
+    fn read_targeted(headers: &HeaderMap, target: &HeaderName) -> Option<Self> {
+        let lines: Vec<&[u8]> = headers
+            .get_all(target)
+            .iter()
+            .map(http::HeaderValue::as_bytes)
+            .collect();
+        let members = structured::dictionary(&lines.join(&b", "[..]))?;
+        if members.is_empty() {
+            return None;
+        }
+        let mut directives = Self {
+            is_targeted: true,
+            ..Self::default()
+        };
+        for (name, value) in &members {
+            let directive = |argument| Directive {
+                name,
+                argument,
+                is_suspect: false,
+            };
+            let digits = match value {
+                Value::Integer(number) => number.to_string(),
+                _ => String::new(),
+            };
+            let known = directive(Argument::Absent).name();
+            let argument = match (known.takes(), value) {
+                (Takes::Seconds, Value::Integer(0..)) => Argument::Token(digits.as_bytes()),
+                (Takes::Nothing | Takes::Fields, Value::Boolean(true)) => Argument::Absent,
+                (Takes::Fields, Value::Text(fields)) => Argument::Quoted(fields),
+                (Takes::Nothing | Takes::Fields, Value::Boolean(false)) | (Takes::Anything, _) => {
+                    continue;
+                }
+                _ => return None,
+            };
+            directives.add(&directive(argument));
+        }
+        Some(directives)
+    }
+
+    fn read_cache_control(headers: &HeaderMap) -> Self {
         let mut directives = Self::default();
         for directive in directives_of(headers) {
             directives.add(&directive);
@@ -139,6 +192,33 @@ enum Name {
     StaleIfError,
     StaleWhileRevalidate,
     Unknown,
+}
+
+/// What a directive takes as its argument in a targeted field.
+enum Takes {
+    Nothing,
+    Seconds,
+    Fields,
+    /// It is not known, or not for responses.
+    Anything,
+}
+
+impl Name {
+    fn takes(self) -> Takes {
+        match self {
+            Self::MaxAge | Self::SMaxage | Self::StaleIfError | Self::StaleWhileRevalidate => {
+                Takes::Seconds
+            }
+            Self::NoCache | Self::Private => Takes::Fields,
+            Self::Immutable
+            | Self::MustRevalidate
+            | Self::MustUnderstand
+            | Self::NoStore
+            | Self::ProxyRevalidate
+            | Self::Public => Takes::Nothing,
+            Self::MaxStale | Self::MinFresh | Self::OnlyIfCached | Self::Unknown => Takes::Anything,
+        }
+    }
 }
 
 const NAMES: [(&[u8], Name); 15] = [
@@ -320,7 +400,7 @@ mod tests {
     }
 
     fn response(line: &str) -> ResponseDirectives {
-        ResponseDirectives::read(&headers(&[line]))
+        ResponseDirectives::read(&headers(&[line]), &[])
     }
 
     fn request(line: &str) -> RequestDirectives {
@@ -333,12 +413,13 @@ mod tests {
 
     #[test]
     fn names_are_read_in_any_case_and_over_several_lines() {
-        let all = ResponseDirectives::read(&headers(&[
+        let all = ResponseDirectives::read_cache_control(&headers(&[
             "No-Store,MUST-REVALIDATE , proxy-Revalidate",
             "Public, Must-Understand,immutable, PRIVATE",
             "no-CACHE, Max-Age=1, S-MaxAge=2, stale-while-revalidate=3, Stale-If-Error=4",
         ]));
         let expected = ResponseDirectives {
+            is_targeted: false,
             no_store: true,
             no_cache: true,
             private: true,
@@ -470,6 +551,65 @@ mod tests {
         assert_eq!(request("max-age=x").max_age, seconds(0));
     }
 
+    fn targeted(fields: &[(&'static str, &'static str)]) -> ResponseDirectives {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        let targets = ["first-cache-control", "cdn-cache-control"].map(HeaderName::from_static);
+        ResponseDirectives::read(&headers, &targets)
+    }
+
+    #[test]
+    fn a_targeted_field_takes_the_place_of_cache_control() {
+        let read = targeted(&[
+            ("cdn-cache-control", "max-age=60, foo=1.5"),
+            ("cache-control", "no-store, max-age=1"),
+        ]);
+        assert!(read.is_targeted && !read.no_store);
+        assert_eq!(read.max_age, seconds(60));
+        let read = targeted(&[
+            ("cdn-cache-control", "no-store"),
+            ("cdn-cache-control", "private=\"a, b\", no-cache=?0"),
+        ]);
+        assert!(read.no_store && !read.private && !read.no_cache);
+        assert_eq!(read.private_fields, ["a", "b"]);
+    }
+
+    #[test]
+    fn the_first_target_that_is_valid_counts() {
+        let cdn = ("cdn-cache-control", "max-age=2");
+        assert_eq!(
+            targeted(&[("first-cache-control", "max-age=1"), cdn]).max_age,
+            seconds(1)
+        );
+        for invalid in [
+            "",
+            "max-age=\"1\"",
+            "max-age =1",
+            "max-age=-1",
+            "no-store=1",
+            "private=1",
+            "a,,b",
+        ] {
+            assert_eq!(
+                targeted(&[("first-cache-control", invalid), cdn]).max_age,
+                seconds(2),
+                "{invalid}"
+            );
+        }
+    }
+
+    #[test]
+    fn without_a_valid_target_cache_control_counts() {
+        let read = targeted(&[
+            ("cdn-cache-control", "max-age=\"60\""),
+            ("cache-control", "no-store"),
+        ]);
+        assert!(read.no_store && !read.is_targeted);
+        assert_eq!(read.max_age, None);
+    }
+
     #[test]
     fn pragma_counts_only_without_cache_control() {
         let mut pragma = HeaderMap::new();
@@ -484,6 +624,6 @@ mod tests {
         let mut headers = HeaderMap::new();
         let value = HeaderValue::from_bytes(b"\xff\xfe, no-store, \x80=\"\xff").expect("a value");
         headers.insert(CACHE_CONTROL, value);
-        assert!(ResponseDirectives::read(&headers).no_store);
+        assert!(ResponseDirectives::read(&headers, &[]).no_store);
     }
 }

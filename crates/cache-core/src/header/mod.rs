@@ -9,4 +9,5 @@ pub(crate) mod date;
 pub(crate) mod entity_tag;
 pub(crate) mod list;
 pub(crate) mod range;
+pub(crate) mod structured;
 pub(crate) mod vary;

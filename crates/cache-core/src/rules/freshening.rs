@@ -57,7 +57,7 @@ pub(crate) fn freshen(
     newer: &Received<'_>,
 ) -> Freshened {
     let mut headers = merge(stored, newer.headers);
-    let directives = ResponseDirectives::read(&headers);
+    let directives = ResponseDirectives::read(&headers, &policy.targets);
     let answer = describe(policy, asked, &merged(stored, newer, &headers), &directives);
     let answer = answer.unwrap_or_else(|_| StoredHead {
         headers: headers.clone(),
@@ -90,7 +90,8 @@ fn merged<'a>(stored: &StoredHead, newer: &Received<'_>, headers: &'a HeaderMap)
 }
 
 fn says_that_it_may_be_stored(policy: &Policy, headers: &HeaderMap) -> bool {
-    has_explicit_lifetime(policy, headers) || ResponseDirectives::read(headers).public
+    has_explicit_lifetime(policy, headers)
+        || ResponseDirectives::read(headers, &policy.targets).public
 }
 
 /// Whether the response to a HEAD request describes the stored response to GET (RFC 9111 §4.3.5).

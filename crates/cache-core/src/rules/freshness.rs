@@ -136,7 +136,7 @@ fn lifetime(
     if let Some(seconds) = s_maxage.or(directives.max_age) {
         return (seconds.duration(), LifetimeSource::Explicit);
     }
-    if headers.contains_key(EXPIRES) {
+    if headers.contains_key(EXPIRES) && !directives.is_targeted {
         // An invalid date, "0" above all, is a time in the past (RFC 9111 §5.3).
         let lifetime = date::read(headers, &EXPIRES).map(|at| elapsed(dated_at, at));
         return (lifetime.unwrap_or_default(), LifetimeSource::Explicit);
@@ -188,7 +188,7 @@ mod tests {
         for (name, value) in fields {
             headers.append(name, HeaderValue::from_str(value).expect("a field value"));
         }
-        let directives = ResponseDirectives::read(&headers);
+        let directives = ResponseDirectives::read(&headers, &[]);
         let status = StatusCode::from_u16(status).expect("a status code");
         Freshness::of(policy, status, &headers, &directives, at(100), at(102))
     }

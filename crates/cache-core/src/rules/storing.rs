@@ -56,7 +56,7 @@ pub(crate) fn store(
     asked: &Asked,
     received: &Received<'_>,
 ) -> Result<StoredHead, Reason> {
-    let directives = ResponseDirectives::read(received.headers);
+    let directives = ResponseDirectives::read(received.headers, &policy.targets);
     permit(policy, asked, received, &directives)?;
     let label = Label::of(asked, received)?;
     let mut head = describe(policy, asked, received, &directives)?;
@@ -137,7 +137,7 @@ pub(crate) fn describe(
 fn unstored_fields(policy: &Policy, headers: &HeaderMap) -> Vec<HeaderName> {
     let mut names = connection::hop_by_hop(headers);
     if policy.is_shared() {
-        names.extend(ResponseDirectives::read(headers).private_fields);
+        names.extend(ResponseDirectives::read(headers, &policy.targets).private_fields);
     }
     names
 }
@@ -150,7 +150,7 @@ pub(crate) fn trailers(
     trailers: &HeaderMap,
 ) -> Option<HeaderMap> {
     let mut kept = unshared(trailers);
-    let no_cache = ResponseDirectives::read(headers).no_cache_fields;
+    let no_cache = ResponseDirectives::read(headers, &policy.targets).no_cache_fields;
     let never = [
         SET_COOKIE,
         CACHE_CONTROL,
@@ -303,8 +303,8 @@ pub fn content_length(headers: &HeaderMap) -> Option<u64> {
 
 /// Whether a response gives its own lifetime; what a response to POST needs (RFC 9110 §9.3.3).
 pub(crate) fn has_explicit_lifetime(policy: &Policy, headers: &HeaderMap) -> bool {
-    let directives = ResponseDirectives::read(headers);
+    let directives = ResponseDirectives::read(headers, &policy.targets);
     directives.max_age.is_some()
         || policy.is_shared() && directives.s_maxage.is_some()
-        || headers.contains_key(EXPIRES)
+        || headers.contains_key(EXPIRES) && !directives.is_targeted
 }
