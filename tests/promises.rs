@@ -1038,3 +1038,33 @@ fn nothing_secret_is_shown_by_debug() {
         "the key is readable"
     );
 }
+
+#[tokio::test]
+async fn cache_status_is_sent_on_request_behind_that_of_others() {
+    let name = cache_core::CacheName::new("ours").expect("a token");
+    let origin = Origin::new();
+    let layer = CacheLayer::new(MemoryBackend::default());
+    let silent = layer.clone().layer(origin.clone());
+    let telling = layer.cache_status(name).layer(origin.clone());
+    let statuses = async |cache: Cache<Origin>, path: &str| -> Vec<String> {
+        let response = cache.oneshot(get(path)).await.expect("a response");
+        let lines = response.headers().get_all("cache-status").iter();
+        let lines = lines
+            .map(|line| line.to_str().expect("text").to_owned())
+            .collect();
+        response.into_body().collect().await.expect("a body");
+        lines
+    };
+    origin.answers(ok("one").max_age(60).with("cache-status", "cdn; hit"));
+    let miss =
+        "ours; fwd=uri-miss; fwd-status=200; stored; detail=\"nothing is stored for this URI\"";
+    assert_eq!(statuses(telling.clone(), "/").await, ["cdn; hit", miss]);
+    let hit = statuses(telling.clone(), "/").await;
+    assert_eq!(hit[0], "cdn; hit");
+    assert!(hit[1].starts_with("ours; hit; ttl="), "{hit:?}");
+    assert_eq!(hit.len(), 2);
+    assert_eq!(statuses(silent, "/").await, ["cdn; hit"]);
+    origin.answers(ok("two").cache_control("no-store"));
+    let refused = "ours; fwd=uri-miss; fwd-status=200; detail=\"the response says no-store\"";
+    assert_eq!(statuses(telling, "/other").await, [refused]);
+}

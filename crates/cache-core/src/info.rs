@@ -1,7 +1,11 @@
 //! What the cache did with one request.
 
+use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
+
+use http::{HeaderValue, StatusCode};
 
 use crate::reason::Reason;
 
@@ -19,6 +23,12 @@ pub struct CacheInfo {
     pub age: Option<Duration>,
     /// How long that response is still fresh; zero: it is stale.
     pub remaining: Option<Duration>,
+    /// How long it has been stale; zero: it is fresh.
+    pub stale_for: Option<Duration>,
+    /// Why the origin was asked, if it was.
+    pub forwarded: Option<Reason>,
+    /// What the origin answered, if it did.
+    pub forwarded_status: Option<StatusCode>,
 }
 
 /// What became of a request.
@@ -73,16 +83,66 @@ pub enum Storing {
 }
 
 impl CacheInfo {
-    /// A request that the origin answered.
+    /// A request that was not answered from the store.
     #[must_use]
-    pub const fn forwarded(outcome: Outcome, reason: Reason, storing: Storing) -> Self {
+    pub const fn unstored(outcome: Outcome, reason: Reason, storing: Storing) -> Self {
         Self {
             outcome,
             reason,
             storing,
             age: None,
             remaining: None,
+            stale_for: None,
+            forwarded: None,
+            forwarded_status: None,
         }
+    }
+
+    /// The same, where the origin was asked because of this, and answered so.
+    #[must_use]
+    pub const fn with_forward(self, why: Reason, status: Option<StatusCode>) -> Self {
+        Self {
+            forwarded: Some(why),
+            forwarded_status: status,
+            ..self
+        }
+    }
+
+    /// The member that a cache of this name adds to `Cache-Status` (RFC 9211 §2), without the key,
+    /// which may hold secrets.
+    #[must_use]
+    pub fn cache_status(&self, cache: &CacheName) -> HeaderValue {
+        let mut member = cache.as_str().to_owned();
+        match self.forwarded {
+            None if self.is_hit() => member.push_str("; hit"),
+            None => {}
+            Some(why) => {
+                member.push_str("; fwd=");
+                member.push_str(why.forward_reason());
+                if let Some(status) = self.forwarded_status {
+                    member.push_str("; fwd-status=");
+                    member.push_str(status.as_str());
+                }
+                if self.storing == Storing::Accepted {
+                    member.push_str("; stored");
+                }
+            }
+        }
+        if let (Some(remaining), Some(stale_for)) = (self.remaining, self.stale_for) {
+            // Beyond fifteen digits there is no integer (RFC 9651 §3.3.1).
+            let seconds = |time: Duration| time.as_secs().min(999_999_999_999_999);
+            let sign = if stale_for.is_zero() { "" } else { "-" };
+            let ttl = seconds(remaining.max(stale_for));
+            member.push_str(&format!("; ttl={sign}{ttl}"));
+        }
+        let detail = match self.storing {
+            Storing::Refused(reason) => reason,
+            _ => self.reason,
+        };
+        member.push_str("; detail=\"");
+        member.push_str(detail.explain());
+        member.push('"');
+        HeaderValue::try_from(member).unwrap_or(HeaderValue::from_static("cache"))
     }
 
     /// Whether the response came from the store, validated or not.
@@ -101,6 +161,59 @@ impl CacheInfo {
     }
 }
 
+/// The name of a cache in `Cache-Status`.
+///
+/// ```
+/// use cache_core::CacheName;
+/// assert!(CacheName::new("gateway.example").is_ok());
+/// assert!(CacheName::new("two words").is_err());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheName(Arc<str>);
+
+impl CacheName {
+    /// A name that is a token of RFC 9651 §3.3.4: it begins with a letter and goes on with letters,
+    /// digits and most other characters, but no space, comma, semicolon, quote or equals sign.
+    ///
+    /// # Errors
+    ///
+    /// Where it is none.
+    pub fn new(name: &str) -> Result<Self, InvalidCacheName> {
+        let is_token =
+            |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:/".contains(&byte);
+        match name.as_bytes() {
+            [first, rest @ ..]
+                if first.is_ascii_alphabetic() && rest.iter().copied().all(is_token) =>
+            {
+                Ok(Self(name.into()))
+            }
+            _ => Err(InvalidCacheName(name.into())),
+        }
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A name that cannot stand in `Cache-Status`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidCacheName(Box<str>);
+
+impl fmt::Display for InvalidCacheName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:?} cannot name a cache; write a letter, and then letters, digits, `-`, `.` or `_`",
+            self.0
+        )
+    }
+}
+
+impl Error for InvalidCacheName {}
+
 impl fmt::Display for CacheInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.outcome, self.reason)?;
@@ -117,6 +230,71 @@ impl fmt::Display for CacheInfo {
                 write!(f, "; not stored: {reason}")
             }
             _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(info: &CacheInfo, expected: &str) {
+        let name = CacheName::new("test").expect("a token");
+        assert_eq!(info.cache_status(&name), expected);
+    }
+
+    fn stored(outcome: Outcome, reason: Reason, remaining: u64, stale_for: u64) -> CacheInfo {
+        CacheInfo {
+            age: Some(Duration::from_secs(1)),
+            remaining: Some(Duration::from_secs(remaining)),
+            stale_for: Some(Duration::from_secs(stale_for)),
+            ..CacheInfo::unstored(outcome, reason, Storing::Stored)
+        }
+    }
+
+    #[test]
+    fn cache_status_has_its_members() {
+        check(
+            &stored(Outcome::Hit, Reason::Fresh, 30, 0),
+            "test; hit; ttl=30; detail=\"the stored response is fresh\"",
+        );
+        check(
+            &stored(Outcome::StaleHit, Reason::MaxStale, 0, 5),
+            "test; hit; ttl=-5; detail=\"stale, within the max-stale of the request\"",
+        );
+        check(
+            &stored(Outcome::Revalidated, Reason::Validated, 60, 0)
+                .with_forward(Reason::Stale, Some(StatusCode::NOT_MODIFIED)),
+            "test; fwd=stale; fwd-status=304; ttl=60; detail=\"the origin validated the stored response\"",
+        );
+        let miss = |storing| {
+            CacheInfo::unstored(Outcome::Miss, Reason::UriMiss, storing)
+                .with_forward(Reason::UriMiss, Some(StatusCode::OK))
+        };
+        check(
+            &miss(Storing::Accepted),
+            "test; fwd=uri-miss; fwd-status=200; stored; detail=\"nothing is stored for this URI\"",
+        );
+        check(
+            &miss(Storing::Refused(Reason::ResponseNoStore)),
+            "test; fwd=uri-miss; fwd-status=200; detail=\"the response says no-store\"",
+        );
+        check(
+            &CacheInfo::unstored(
+                Outcome::Unsatisfiable,
+                Reason::OnlyIfCached,
+                Storing::Refused(Reason::OnlyIfCached),
+            ),
+            "test; detail=\"nothing usable is stored and the request wants nothing else\"",
+        );
+    }
+
+    #[test]
+    fn a_name_that_is_no_token_is_refused_with_advice() {
+        for name in ["", "1x", "two words", "a;b", "a=b", "\"x\"", "\u{fc}"] {
+            let error = CacheName::new(name).expect_err("no token");
+            assert!(error.to_string().contains("write a letter"), "{error}");
         }
     }
 }

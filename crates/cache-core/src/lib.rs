@@ -28,7 +28,7 @@ mod reason;
 pub use reason::Reason;
 
 mod info;
-pub use info::{CacheInfo, Outcome, Storing};
+pub use info::{CacheInfo, CacheName, InvalidCacheName, Outcome, Storing};
 
 mod stored;
 pub use stored::{SelectingField, StoredHead};

@@ -105,6 +105,21 @@ impl Reason {
         )
     }
 
+    /// The word of RFC 9211 §2.2 for asking the origin because of it.
+    pub(crate) fn forward_reason(self) -> &'static str {
+        match self {
+            Self::UriMiss => "uri-miss",
+            Self::VaryMiss => "vary-miss",
+            Self::BackendUnavailable => "miss",
+            Self::Stale | Self::ResponseNoCache | Self::AlwaysRevalidate => "stale",
+            Self::RequestNoCache | Self::RequestMaxAge | Self::RequestMinFresh | Self::Reload => {
+                "request"
+            }
+            Self::Method | Self::Invalidated => "method",
+            _ => "bypass",
+        }
+    }
+
     /// A sentence for people.
     #[must_use]
     pub fn explain(self) -> &'static str {

@@ -7,11 +7,11 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use cache_core::{
-    AfterForward, AfterLookup, Answer, Backend, BackendError, Begin, CacheInfo, Candidates, Entry,
-    Forward, Lookup, Outcome, Policy, PrimaryKey, Reason, RequestHead, Reuse, StoredHead, Storing,
-    Unsafe, Upkeep,
+    AfterForward, AfterLookup, Answer, Backend, BackendError, Begin, CacheInfo, CacheName,
+    Candidates, Entry, Forward, Lookup, Outcome, Policy, PrimaryKey, Reason, RequestHead, Reuse,
+    StoredHead, Storing, Unsafe, Upkeep,
 };
-use http::{Request, Response, StatusCode};
+use http::{HeaderName, Request, Response, StatusCode};
 use http_body::Body;
 use tokio::runtime::Handle;
 use tower_service::Service;
@@ -34,6 +34,7 @@ pub(crate) struct Engine {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) backend_budget: Duration,
     pub(crate) backend_timeout: Duration,
+    pub(crate) cache_name: Option<CacheName>,
     revalidations: Arc<Revalidations>,
     distrust: Arc<Distrust>,
 }
@@ -46,6 +47,7 @@ impl Engine {
             clock: Arc::new(SystemClock),
             backend_budget: Duration::from_millis(50),
             backend_timeout: Duration::from_secs(5),
+            cache_name: None,
             revalidations: Arc::default(),
             distrust: Arc::default(),
         }
@@ -83,7 +85,7 @@ where
         Begin::Bypass(reason) => Step::Bypass(reason),
     };
     match step {
-        Step::Reuse(reuse) => ResponseFuture::answered(engine.respond(reuse, now)),
+        Step::Reuse(reuse) => ResponseFuture::answered(engine.answer(reuse, now)),
         step => ResponseFuture::waiting(exchange().go_on(step, request, now)),
     }
 }
@@ -145,8 +147,14 @@ impl Engine {
         }
     }
 
+    /// A stored response as the answer, without the origin.
+    fn answer<B>(&self, reuse: Reuse, now: SystemTime) -> Response<CacheBody<B>> {
+        let info = reuse.info(now);
+        self.respond(reuse, info, now)
+    }
+
     /// A stored response as the answer.
-    fn respond<B>(&self, reuse: Reuse, now: SystemTime) -> Response<CacheBody<B>> {
+    fn respond<B>(&self, reuse: Reuse, info: CacheInfo, now: SystemTime) -> Response<CacheBody<B>> {
         let reader = match reuse.body() {
             Some((body, bytes)) => Reader::new(body, bytes, self.backend_timeout),
             None => Reader::empty(),
@@ -155,7 +163,49 @@ impl Engine {
         *response.status_mut() = reuse.status();
         *response.version_mut() = reuse.version();
         *response.headers_mut() = reuse.headers(now);
-        conclude(response, reuse.info(now))
+        self.conclude(response, info)
+    }
+
+    /// The inner service's response, untouched.
+    fn pass<B>(
+        &self,
+        response: Response<B>,
+        outcome: Outcome,
+        why: Reason,
+        why_not_stored: Reason,
+    ) -> Response<CacheBody<B>> {
+        let status = Some(response.status());
+        let response = response.map(|body| CacheBody::origin(body, None));
+        let info = CacheInfo::unstored(outcome, why, Storing::Refused(why_not_stored));
+        self.conclude(response, info.with_forward(why, status))
+    }
+
+    /// 504 (RFC 9111 §5.2.1.7).
+    fn unsatisfiable<B>(&self, reason: Reason) -> Response<CacheBody<B>> {
+        let mut response = Response::new(CacheBody::default());
+        *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
+        let storing = Storing::Refused(Reason::OnlyIfCached);
+        self.conclude(
+            response,
+            CacheInfo::unstored(Outcome::Unsatisfiable, reason, storing),
+        )
+    }
+
+    /// Says what happened, to the caller and to the log.
+    fn conclude<B>(&self, mut response: Response<B>, info: CacheInfo) -> Response<B> {
+        debug!(
+            outcome = info.outcome.as_str(),
+            reason = info.reason.explain(),
+            stored = info.is_stored()
+        );
+        if let Some(name) = &self.cache_name {
+            // Behind what other caches on the way said: the last one is nearest to the caller.
+            response
+                .headers_mut()
+                .append(CACHE_STATUS, info.cache_status(name));
+        }
+        response.extensions_mut().insert(info);
+        response
     }
 
     /// Stores the body of a response on its way to the caller.
@@ -222,18 +272,18 @@ impl<S> Exchange<S> {
         ResBody: Body<Error: Into<BoxError>> + Send + 'static,
     {
         match step {
-            Step::Reuse(reuse) => Ok(self.engine.respond(reuse, now)),
+            Step::Reuse(reuse) => Ok(self.engine.answer(reuse, now)),
             Step::ReuseWhileRevalidating(reuse, forward) => {
-                let response = self.engine.respond(reuse, now);
+                let response = self.engine.answer(reuse, now);
                 self.revalidate_in_background(forward, request);
                 Ok(response)
             }
             Step::Forward(forward) => self.forward(forward, request).await,
             Step::Unsafe(unsafe_method) => self.forward_unsafe(unsafe_method, request).await,
-            Step::Unsatisfiable(reason) => Ok(unsatisfiable(reason)),
+            Step::Unsatisfiable(reason) => Ok(self.engine.unsatisfiable(reason)),
             Step::Bypass(reason) => {
                 let response = call_when_ready(&mut self.inner, request).await?;
-                Ok(pass(response, Outcome::Bypass, reason, reason))
+                Ok(self.engine.pass(response, Outcome::Bypass, reason, reason))
             }
         }
     }
@@ -256,28 +306,35 @@ impl<S> Exchange<S> {
                 return match forward.next_without_response(now) {
                     Some(reuse) => {
                         debug!("the origin gave no response, and a stored one stands in");
-                        Ok(self.engine.respond(reuse, now))
+                        let info = reuse.info(now).with_forward(why, None);
+                        Ok(self.engine.respond(reuse, info, now))
                     }
                     None => Err(error),
                 };
             }
         };
         let now = self.engine.clock.now();
+        let status = Some(response.status());
         match forward.next(&self.engine.policy, (&response).into(), now) {
             AfterForward::Store(head) => {
                 let response = self.engine.capture(head, response).await;
-                let info = CacheInfo::forwarded(Outcome::Miss, why, Storing::Accepted);
-                Ok(conclude(response, info))
+                let info = CacheInfo::unstored(Outcome::Miss, why, Storing::Accepted);
+                Ok(self
+                    .engine
+                    .conclude(response, info.with_forward(why, status)))
             }
             AfterForward::Reuse(reuse, upkeep) => {
                 // Nobody reads its body.
                 drop(response);
                 self.keep_up(upkeep, now).await;
-                Ok(self.engine.respond(reuse, now))
+                let info = reuse.info(now).with_forward(why, status);
+                Ok(self.engine.respond(reuse, info, now))
             }
             AfterForward::Pass(why_not_stored, upkeep) => {
                 self.keep_up(upkeep, now).await;
-                Ok(pass(response, Outcome::Miss, why, why_not_stored))
+                Ok(self
+                    .engine
+                    .pass(response, Outcome::Miss, why, why_not_stored))
             }
         }
     }
@@ -301,15 +358,17 @@ impl<S> Exchange<S> {
         for key in after.invalidate {
             self.see_to(Work::Invalidate(key), now).await;
         }
+        let status = Some(response.status());
         Ok(match after.store {
             Some(head) => {
                 let response = self.engine.capture(head, response).await;
-                conclude(
-                    response,
-                    CacheInfo::forwarded(Outcome::Miss, why, Storing::Accepted),
-                )
+                let info = CacheInfo::unstored(Outcome::Miss, why, Storing::Accepted);
+                self.engine
+                    .conclude(response, info.with_forward(why, status))
             }
-            None => pass(response, Outcome::Bypass, why, Reason::Method),
+            None => self
+                .engine
+                .pass(response, Outcome::Bypass, why, Reason::Method),
         })
     }
 
@@ -436,45 +495,11 @@ async fn drain<B: Body>(body: B) {
     while let Some(Ok(_)) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {}
 }
 
-/// The inner service's response, untouched.
-fn pass<B>(
-    response: Response<B>,
-    outcome: Outcome,
-    why: Reason,
-    why_not_stored: Reason,
-) -> Response<CacheBody<B>> {
-    let response = response.map(|body| CacheBody::origin(body, None));
-    conclude(
-        response,
-        CacheInfo::forwarded(outcome, why, Storing::Refused(why_not_stored)),
-    )
-}
-
-/// 504 (RFC 9111 §5.2.1.7).
-fn unsatisfiable<B>(reason: Reason) -> Response<CacheBody<B>> {
-    let mut response = Response::new(CacheBody::stored(Reader::empty()));
-    *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
-    let storing = Storing::Refused(Reason::OnlyIfCached);
-    conclude(
-        response,
-        CacheInfo::forwarded(Outcome::Unsatisfiable, reason, storing),
-    )
-}
-
-/// Says what happened, to the caller and to the log.
-fn conclude<B>(mut response: Response<B>, info: CacheInfo) -> Response<B> {
-    debug!(
-        outcome = info.outcome.as_str(),
-        reason = info.reason.explain(),
-        stored = info.is_stored()
-    );
-    response.extensions_mut().insert(info);
-    response
-}
-
 fn report(doing: &'static str, error: &BackendError) {
     warn!(
         error = error as &dyn std::error::Error,
         doing, "the store did not do its part"
     );
 }
+
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");

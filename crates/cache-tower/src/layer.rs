@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::{Backend, Policy};
+use cache_core::{Backend, CacheName, Policy};
 use tower_layer::Layer;
 
 use crate::clock::Clock;
@@ -38,6 +38,15 @@ impl CacheLayer {
     #[must_use]
     pub fn clock(mut self, clock: impl Clock) -> Self {
         Arc::make_mut(&mut self.engine).clock = Arc::new(clock);
+        self
+    }
+
+    /// Adds a member of this name to the `Cache-Status` field of every response (RFC 9211), behind
+    /// those of other caches. Default: none; what the cache did is always in the extensions, as
+    /// [`CacheInfo`](crate::CacheInfo).
+    #[must_use]
+    pub fn cache_status(mut self, name: CacheName) -> Self {
+        Arc::make_mut(&mut self.engine).cache_name = Some(name);
         self
     }
 

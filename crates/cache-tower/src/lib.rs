@@ -30,8 +30,8 @@ mod clock;
 pub use clock::{Clock, SystemClock};
 
 pub use cache_core::{
-    Backend, CacheInfo, CacheMode, Outcome, Partition, Policy, Reason, RequestHead, Retention,
-    Secret, Storing,
+    Backend, CacheInfo, CacheMode, CacheName, InvalidCacheName, Outcome, Partition, Policy, Reason,
+    RequestHead, Retention, Secret, Storing,
 };
 #[cfg(feature = "memory")]
 pub use cache_memory::{InvalidCapacity, MemoryBackend};

@@ -148,7 +148,7 @@ impl Forward {
             };
         }
         if is_error(received.status) {
-            if let Some(reuse) = self.stand_in(Failure::Status(received.status), now) {
+            if let Some(reuse) = self.stand_in(Failure::ErrorResponse, now) {
                 return AfterForward::Reuse(reuse, Upkeep::Nothing);
             }
         }

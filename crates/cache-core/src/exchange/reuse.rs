@@ -139,11 +139,10 @@ impl Reuse {
             () => Outcome::Hit,
         };
         CacheInfo {
-            outcome,
-            reason: self.reason,
-            storing: Storing::Stored,
             age: Some(self.entry.head.age(now)),
             remaining: Some(remaining),
+            stale_for: Some(self.entry.head.stale_for(now)),
+            ..CacheInfo::unstored(outcome, self.reason, Storing::Stored)
         }
     }
 }

@@ -106,8 +106,8 @@ fn covers(bound: DeltaSeconds, stale_for: Duration) -> bool {
 pub(crate) enum Failure {
     /// No response at all.
     Disconnected,
-    /// An error response.
-    Status(StatusCode),
+    /// One of the errors of RFC 5861 §4.
+    ErrorResponse,
 }
 
 /// Whether a stored response may stand in for one that the origin failed to give.
@@ -136,7 +136,7 @@ pub(crate) fn stand_in(
     match failure {
         Failure::Disconnected if is_within => Some(Reason::StaleIfError),
         Failure::Disconnected => Some(Reason::Disconnected),
-        Failure::Status(status) => (is_error(status) && is_within).then_some(Reason::StaleIfError),
+        Failure::ErrorResponse => is_within.then_some(Reason::StaleIfError),
     }
 }
 
