@@ -8,23 +8,23 @@ use std::time::{Duration, SystemTime};
 
 use cache_core::{
     AfterForward, AfterLookup, Answer, Backend, BackendError, Begin, CacheInfo, CacheName,
-    Candidates, Entry, Forward, Lookup, Outcome, Policy, PrimaryKey, Reason, RequestHead, Reuse,
-    StoredHead, Storing, Unsafe, Upkeep,
+    Candidates, Forward, Lookup, Outcome, Policy, Reason, RequestHead, Reuse, StoredHead, Storing,
+    Unsafe, Upkeep,
 };
-use http::{HeaderName, Request, Response, StatusCode};
+use http::{Request, Response};
 use http_body::Body;
 use tokio::runtime::Handle;
 use tower_service::Service;
 use tracing::{debug, warn};
 
 use crate::body::{BoxError, CacheBody};
-use crate::budget::{Budget, within};
+use crate::budget::Budget;
 use crate::capture::Capture;
 use crate::clock::{Clock, SystemClock};
 use crate::distrust::Distrust;
 use crate::future::ResponseFuture;
-use crate::reader::Reader;
 use crate::revalidations::Revalidations;
+use crate::work::Work;
 
 /// What all services of one layer share.
 #[derive(Debug, Clone)]
@@ -36,7 +36,7 @@ pub(crate) struct Engine {
     pub(crate) backend_timeout: Duration,
     pub(crate) cache_name: Option<CacheName>,
     revalidations: Arc<Revalidations>,
-    distrust: Arc<Distrust>,
+    pub(crate) distrust: Arc<Distrust>,
 }
 
 impl Engine {
@@ -145,67 +145,6 @@ impl Engine {
                 lookup.next_without_store(head)
             }
         }
-    }
-
-    /// A stored response as the answer, without the origin.
-    fn answer<B>(&self, reuse: Reuse, now: SystemTime) -> Response<CacheBody<B>> {
-        let info = reuse.info(now);
-        self.respond(reuse, info, now)
-    }
-
-    /// A stored response as the answer.
-    fn respond<B>(&self, reuse: Reuse, info: CacheInfo, now: SystemTime) -> Response<CacheBody<B>> {
-        let reader = match reuse.body() {
-            Some((body, bytes)) => Reader::new(body, bytes, self.backend_timeout),
-            None => Reader::empty(),
-        };
-        let mut response = Response::new(CacheBody::stored(reader));
-        *response.status_mut() = reuse.status();
-        *response.version_mut() = reuse.version();
-        *response.headers_mut() = reuse.headers(now);
-        self.conclude(response, info)
-    }
-
-    /// The inner service's response, untouched.
-    fn pass<B>(
-        &self,
-        response: Response<B>,
-        outcome: Outcome,
-        why: Reason,
-        why_not_stored: Reason,
-    ) -> Response<CacheBody<B>> {
-        let status = Some(response.status());
-        let response = response.map(|body| CacheBody::origin(body, None));
-        let info = CacheInfo::unstored(outcome, why, Storing::Refused(why_not_stored));
-        self.conclude(response, info.with_forward(why, status))
-    }
-
-    /// 504 (RFC 9111 §5.2.1.7).
-    fn unsatisfiable<B>(&self, reason: Reason) -> Response<CacheBody<B>> {
-        let mut response = Response::new(CacheBody::default());
-        *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
-        let storing = Storing::Refused(Reason::OnlyIfCached);
-        self.conclude(
-            response,
-            CacheInfo::unstored(Outcome::Unsatisfiable, reason, storing),
-        )
-    }
-
-    /// Says what happened, to the caller and to the log.
-    fn conclude<B>(&self, mut response: Response<B>, info: CacheInfo) -> Response<B> {
-        debug!(
-            outcome = info.outcome.as_str(),
-            reason = info.reason.explain(),
-            stored = info.is_stored()
-        );
-        if let Some(name) = &self.cache_name {
-            // Behind what other caches on the way said: the last one is nearest to the caller.
-            response
-                .headers_mut()
-                .append(CACHE_STATUS, info.cache_status(name));
-        }
-        response.extensions_mut().insert(info);
-        response
     }
 
     /// Stores the body of a response on its way to the caller.
@@ -356,7 +295,9 @@ impl<S> Exchange<S> {
             _ => Reason::Invalidated,
         };
         for key in after.invalidate {
-            self.see_to(Work::Invalidate(key), now).await;
+            self.engine
+                .see_to(Work::Invalidate(key), &mut self.budget, now)
+                .await;
         }
         let status = Some(response.status());
         Ok(match after.store {
@@ -373,42 +314,12 @@ impl<S> Exchange<S> {
     }
 
     async fn keep_up(&mut self, upkeep: Upkeep, now: SystemTime) {
-        match upkeep {
-            Upkeep::Nothing => {}
-            Upkeep::Freshen(entry, head) => self.see_to(Work::Freshen(entry, head), now).await,
-            Upkeep::Remove(entry) => self.see_to(Work::Remove(entry), now).await,
-        }
-    }
-
-    /// Does it before the answer is given, as far as there is time. What takes longer, or is left
-    /// by a caller that goes away, is done all the same.
-    async fn see_to(&mut self, work: Work, now: SystemTime) {
-        let doing = work.doing();
-        let invalidated = work.invalidates().cloned();
-        let done = match work.start(&*self.engine.backend, now) {
-            Answer::Now(done) => Some(done),
-            // It does nothing before it is polled; the task makes one of its own.
-            Answer::Later(_) => None,
+        let work = match upkeep {
+            Upkeep::Nothing => return,
+            Upkeep::Freshen(entry, head) => Work::Freshen(entry, head),
+            Upkeep::Remove(entry) => Work::Remove(entry),
         };
-        let done = match (done, Handle::try_current()) {
-            (Some(done), _) => done,
-            (None, Err(_)) => work.start(&*self.engine.backend, now).wait().await,
-            (None, Ok(runtime)) => {
-                let (backend, time) = (self.engine.backend.clone(), self.engine.backend_timeout);
-                let task = runtime.spawn(async move {
-                    within(time, doing, work.start(&*backend, now).wait()).await
-                });
-                self.budget
-                    .wait(doing, async { task.await.unwrap_or(Ok(())) })
-                    .await
-            }
-        };
-        if let Err(error) = done {
-            report(doing, &error);
-            if let Some(key) = invalidated {
-                self.engine.distrust.add(key, now);
-            }
-        }
+        self.engine.see_to(work, &mut self.budget, now).await;
     }
 
     /// Sends the request, which is answered already, to bring the store up to date.
@@ -441,42 +352,6 @@ impl<S> Exchange<S> {
     }
 }
 
-/// What is to be done to the store.
-enum Work {
-    Freshen(Entry, Arc<StoredHead>),
-    Remove(Entry),
-    Invalidate(PrimaryKey),
-}
-
-impl Work {
-    fn start<'a>(
-        &'a self,
-        backend: &'a dyn Backend,
-        now: SystemTime,
-    ) -> Answer<'a, Result<(), BackendError>> {
-        match self {
-            Self::Freshen(entry, head) => backend.freshen(entry, head.clone(), now),
-            Self::Remove(entry) => backend.remove(entry),
-            Self::Invalidate(key) => backend.invalidate(key, now),
-        }
-    }
-
-    fn invalidates(&self) -> Option<&PrimaryKey> {
-        match self {
-            Self::Invalidate(key) => Some(key),
-            _ => None,
-        }
-    }
-
-    fn doing(&self) -> &'static str {
-        match self {
-            Self::Freshen(..) => "freshening",
-            Self::Remove(_) => "removing",
-            Self::Invalidate(_) => "invalidating",
-        }
-    }
-}
-
 /// Waits until a service is ready, and calls it.
 async fn call_when_ready<S, Request>(
     service: &mut S,
@@ -495,11 +370,10 @@ async fn drain<B: Body>(body: B) {
     while let Some(Ok(_)) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {}
 }
 
-fn report(doing: &'static str, error: &BackendError) {
+/// Says that the store failed; the caller does not notice.
+pub(crate) fn report(doing: &'static str, error: &BackendError) {
     warn!(
         error = error as &dyn std::error::Error,
         doing, "the store did not do its part"
     );
 }
-
-const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");

@@ -36,9 +36,11 @@ pub use cache_core::{
 #[cfg(feature = "memory")]
 pub use cache_memory::{InvalidCapacity, MemoryBackend};
 
+mod answer;
 mod budget;
 mod capture;
 mod distrust;
 mod engine;
 mod reader;
 mod revalidations;
+mod work;

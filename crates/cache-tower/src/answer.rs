@@ -1,0 +1,81 @@
+//! The responses that the engine gives, and what they say of themselves.
+
+use std::time::SystemTime;
+
+use cache_core::{CacheInfo, Outcome, Reason, Reuse, Storing};
+use http::{HeaderName, Response, StatusCode};
+use tracing::debug;
+
+use crate::body::CacheBody;
+use crate::engine::Engine;
+use crate::reader::Reader;
+
+impl Engine {
+    /// A stored response as the answer, without the origin.
+    pub(crate) fn answer<B>(&self, reuse: Reuse, now: SystemTime) -> Response<CacheBody<B>> {
+        let info = reuse.info(now);
+        self.respond(reuse, info, now)
+    }
+
+    /// A stored response as the answer.
+    pub(crate) fn respond<B>(
+        &self,
+        reuse: Reuse,
+        info: CacheInfo,
+        now: SystemTime,
+    ) -> Response<CacheBody<B>> {
+        let reader = match reuse.body() {
+            Some((body, bytes)) => Reader::new(body, bytes, self.backend_timeout),
+            None => Reader::empty(),
+        };
+        let mut response = Response::new(CacheBody::stored(reader));
+        *response.status_mut() = reuse.status();
+        *response.version_mut() = reuse.version();
+        *response.headers_mut() = reuse.headers(now);
+        self.conclude(response, info)
+    }
+
+    /// The inner service's response, untouched.
+    pub(crate) fn pass<B>(
+        &self,
+        response: Response<B>,
+        outcome: Outcome,
+        why: Reason,
+        why_not_stored: Reason,
+    ) -> Response<CacheBody<B>> {
+        let status = Some(response.status());
+        let response = response.map(|body| CacheBody::origin(body, None));
+        let info = CacheInfo::unstored(outcome, why, Storing::Refused(why_not_stored));
+        self.conclude(response, info.with_forward(why, status))
+    }
+
+    /// 504 (RFC 9111 §5.2.1.7).
+    pub(crate) fn unsatisfiable<B>(&self, reason: Reason) -> Response<CacheBody<B>> {
+        let mut response = Response::new(CacheBody::default());
+        *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
+        let storing = Storing::Refused(Reason::OnlyIfCached);
+        self.conclude(
+            response,
+            CacheInfo::unstored(Outcome::Unsatisfiable, reason, storing),
+        )
+    }
+
+    /// Says what happened, to the caller and to the log.
+    pub(crate) fn conclude<B>(&self, mut response: Response<B>, info: CacheInfo) -> Response<B> {
+        debug!(
+            outcome = info.outcome.as_str(),
+            reason = info.reason.explain(),
+            stored = info.is_stored()
+        );
+        if let Some(name) = &self.cache_name {
+            // Behind what other caches on the way said: the last one is nearest to the caller.
+            response
+                .headers_mut()
+                .append(CACHE_STATUS, info.cache_status(name));
+        }
+        response.extensions_mut().insert(info);
+        response
+    }
+}
+
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
