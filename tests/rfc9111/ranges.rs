@@ -223,6 +223,28 @@ fn a_part_is_stored_and_answers_the_ranges_that_it_has() {
 }
 
 #[test]
+fn parts_are_kept_side_by_side() {
+    let mut cache = Scenario::private();
+    for (range, content_range, body) in [
+        ("bytes=0-3", "bytes 0-3/12", "0123"),
+        ("bytes=4-7", "bytes 4-7/12", "4567"),
+    ] {
+        let answer = part(content_range, body).etag("\"1\"");
+        cache.get("/").with("range", range).origin(answer).miss();
+    }
+    cache.get("/").with("range", "bytes=1-2").hit().body("12");
+    cache.get("/").with("range", "bytes=5-6").hit().body("56");
+    // One that spans both is asked for: parts are not put together.
+    let spanning = part("bytes 3-4/12", "34").etag("\"1\"");
+    cache
+        .get("/")
+        .with("range", "bytes=3-4")
+        .origin(spanning)
+        .miss()
+        .body("34");
+}
+
+#[test]
 fn a_part_never_answers_for_the_whole() {
     let mut cache = Scenario::private();
     let part = || part("bytes 0-3/4", "0123");

@@ -79,14 +79,15 @@ impl StoredHead {
         &self.selecting
     }
 
-    /// What tells it apart from other responses under the same key.
+    /// What tells it apart from other responses under the same key that were selected by other
+    /// values; parts of one response have one variant.
     #[must_use]
     pub fn variant(&self) -> Digest {
-        selection::variant(
-            self.selecting
-                .iter()
-                .map(|field| (&field.name, field.value)),
-        )
+        let fields = self
+            .selecting
+            .iter()
+            .map(|field| (&field.name, field.value));
+        selection::variant(fields)
     }
 
     /// When it was asked for; the last time, where it was validated since.

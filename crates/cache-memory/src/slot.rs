@@ -116,9 +116,9 @@ impl Slot {
 }
 
 /// Whether one response takes the place of the other: they were selected by the same values, and
-/// neither or both are parts.
+/// are the whole or the same part.
 fn is_same_variant(one: &StoredHead, other: &StoredHead) -> bool {
-    one.selecting() == other.selecting() && one.part().is_some() == other.part().is_some()
+    one.selecting() == other.selecting() && one.part() == other.part()
 }
 
 /// About how many bytes a response takes.
