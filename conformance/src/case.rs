@@ -218,7 +218,7 @@ where
 }
 
 /// All tests of a file.
-pub(crate) fn load(path: &Path) -> Result<Vec<Test>, Box<dyn Error>> {
+pub(crate) fn load(path: &Path) -> Result<Vec<Test>, Box<dyn Error + Send + Sync>> {
     let json = fs::read(path).map_err(|error| format!("reading {}: {error}", path.display()))?;
     let suites: Vec<Suite> = serde_json::from_slice(&json)?;
     suites
@@ -229,7 +229,7 @@ pub(crate) fn load(path: &Path) -> Result<Vec<Test>, Box<dyn Error>> {
 }
 
 impl TryFrom<TestData> for Test {
-    type Error = Box<dyn Error>;
+    type Error = Box<dyn Error + Send + Sync>;
 
     fn try_from(data: TestData) -> Result<Self, Self::Error> {
         let mut requests = data.requests;

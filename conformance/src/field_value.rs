@@ -57,7 +57,10 @@ fn at(seconds: u64) -> SystemTime {
 
 /// The same as `Sunday, 06-Nov-94 08:49:37 GMT`.
 fn rfc850(imf: &str) -> String {
-    let parts: Vec<_> = imf.split([' ', ',']).filter(|part| !part.is_empty()).collect();
+    let parts: Vec<_> = imf
+        .split([' ', ','])
+        .filter(|part| !part.is_empty())
+        .collect();
     let [weekday, day, month, year, time, zone] = parts[..] else {
         unreachable!("a date has six parts");
     };

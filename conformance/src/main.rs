@@ -10,25 +10,29 @@ mod field_value;
 mod fields;
 mod message;
 
-mod timeline;
-mod origin;
-mod record;
 mod activity;
 mod front;
 #[path = "../../examples/reverse_proxy/gateway/mod.rs"]
 mod gateway;
+mod origin;
+mod record;
+mod timeline;
 
 mod client;
+mod expected_failures;
 mod judge;
-mod verdict;
-mod trial;
+mod report;
 mod run;
 mod score;
-mod report;
-mod expected_failures;
+mod trial;
+mod verdict;
+
+#[cfg(test)]
+mod gateway_tests;
 
 use std::error::Error;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
 use options::Options;
@@ -44,7 +48,7 @@ async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match conform(&options).await {
+    match conform(options).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -55,16 +59,17 @@ async fn main() -> ExitCode {
 }
 
 /// Whether all is as it should be.
-async fn conform(options: &Options) -> Result<bool, Box<dyn Error>> {
+async fn conform(options: Options) -> Result<bool, Box<dyn Error + Send + Sync>> {
     let tests = case::load(&options.data)?;
-    let tests = case::matching(tests, options.filter.as_deref());
+    let tests = Arc::from(case::matching(tests, options.filter.as_deref()));
+    let options = Arc::new(options);
     let started = Instant::now();
-    let verdicts = run::all(&tests, options).await?;
+    let verdicts = run::all(&tests, &options).await?;
     let scores = Scores::of(&tests, verdicts);
     if options.json {
-        report::json(&tests, &scores, options);
+        report::json(&tests, &scores, &options);
     } else {
-        report::text(&tests, &scores, options, started.elapsed());
+        report::text(&tests, &scores, &options, started.elapsed());
     }
     Ok(expected_failures::only(&tests, &scores))
 }

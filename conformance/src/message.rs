@@ -129,7 +129,11 @@ impl Wire {
             },
         }
         if framing == Framing::Chunked {
-            while self.line().await?.is_some_and(|trailer| !trailer.is_empty()) {}
+            while self
+                .line()
+                .await?
+                .is_some_and(|trailer| !trailer.is_empty())
+            {}
         }
         Ok(body)
     }

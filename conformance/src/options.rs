@@ -52,15 +52,7 @@ pub(crate) enum BackendKind {
 impl Options {
     /// What the command line says; `None`: it asked for help, and got it.
     pub(crate) fn parse() -> Result<Option<Self>, Box<dyn Error>> {
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let mut options = Self {
-            real_time: false,
-            cache: CacheKind::Shared,
-            backend: BackendKind::Memory,
-            filter: None,
-            data: workspace.join("../shared/cache-tests/cases.json"),
-            json: false,
-        };
+        let mut options = Self::default();
         let mut arguments = Parser::from_env();
         while let Some(argument) = arguments.next()? {
             match argument {
@@ -79,6 +71,20 @@ impl Options {
             }
         }
         Ok(Some(options))
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        Self {
+            real_time: false,
+            cache: CacheKind::Shared,
+            backend: BackendKind::Memory,
+            filter: None,
+            data: workspace.join("../shared/cache-tests/cases.json"),
+            json: false,
+        }
     }
 }
 

@@ -2,13 +2,14 @@
 
 mod gateway;
 
+use std::error::Error;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use cache_tower::{CacheLayer, MemoryBackend, Policy};
 use gateway::Origin;
 use tokio::net::TcpListener;
-use tower::ServiceExt;
+use tower::{Layer, ServiceExt};
 
 const HELP: &str = "\
 A caching gateway: answers HTTP/1.1 from memory where RFC 9111 lets it, and else asks the origin.
@@ -28,7 +29,7 @@ struct Options {
     policy: Policy,
 }
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+type Failure = Box<dyn Error + Send + Sync>;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -57,11 +58,12 @@ async fn run(options: Options) -> Result<(), Failure> {
     println!("listening on http://{}", listener.local_addr()?);
     let cache = CacheLayer::new(MemoryBackend::default()).policy(options.policy);
     let client = gateway::client().map_err(|error| {
-        eprintln!("asking the origin: {error}");
+        let cause = error.source().map(ToString::to_string);
+        eprintln!("{error}: {}", cause.unwrap_or_default());
         error
     });
-    let gateway = gateway::service(options.origin, cache, client);
-    gateway::serve(listener, gateway).await;
+    let cached = cache.layer(gateway::origin_side(client));
+    gateway::serve(listener, gateway::client_side(options.origin, cached)).await;
     Ok(())
 }
 

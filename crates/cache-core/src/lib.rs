@@ -31,7 +31,7 @@ mod info;
 pub use info::{CacheInfo, CacheName, InvalidCacheName, Outcome, Storing};
 
 mod stored;
-pub use stored::{SelectingField, StoredHead};
+pub use stored::{SelectingField, StoredHead, StoredHeadParts};
 
 mod backend;
 pub use backend::{

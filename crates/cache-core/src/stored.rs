@@ -12,6 +12,7 @@ use crate::header::range::Part;
 use crate::key::{Digest, PrimaryKey};
 use crate::rules::freshness::{Freshness, elapsed};
 use crate::rules::selection;
+use crate::rules::storing::content_length;
 
 /// The head of a stored response, with all that its reuse depends on worked out already.
 ///
@@ -39,6 +40,57 @@ pub struct SelectingField {
     pub(crate) value: Option<Digest>,
 }
 
+/// What a [`StoredHead`] is made of, for a backend that keeps it elsewhere.
+#[derive(Clone)]
+pub struct StoredHeadParts {
+    /// The key.
+    pub key: PrimaryKey,
+    /// The status code.
+    pub status: StatusCode,
+    /// The version of the response.
+    pub version: Version,
+    /// The header section, as [`StoredHead::headers`] has it.
+    pub headers: HeaderMap,
+    /// The names of the selecting fields, and the digests of their values.
+    pub selecting: Vec<(HeaderName, Option<Digest>)>,
+    /// When it was asked for.
+    pub requested_at: SystemTime,
+    /// When it arrived.
+    pub received_at: SystemTime,
+    /// What it says of its own reuse.
+    pub freshness: Freshness,
+    /// The part of the content that it brings.
+    pub part: Option<Part>,
+}
+
+impl fmt::Debug for StoredHeadParts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredHeadParts")
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
+}
+
+impl From<StoredHeadParts> for StoredHead {
+    fn from(parts: StoredHeadParts) -> Self {
+        let selecting = parts.selecting.into_iter();
+        Self {
+            key: parts.key,
+            status: parts.status,
+            version: parts.version,
+            content_length: content_length(&parts.headers),
+            headers: parts.headers,
+            selecting: selecting
+                .map(|(name, value)| SelectingField { name, value })
+                .collect(),
+            requested_at: parts.requested_at,
+            received_at: parts.received_at,
+            freshness: parts.freshness,
+            part: parts.part,
+        }
+    }
+}
+
 impl SelectingField {
     /// The name of the field.
     #[must_use]
@@ -64,6 +116,12 @@ impl StoredHead {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         self.status
+    }
+
+    /// The version of the response.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
     }
 
     /// The header section as it is stored: without the fields of the connection, always with

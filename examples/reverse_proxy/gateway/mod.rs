@@ -7,7 +7,7 @@ mod origin;
 pub(crate) use origin::Origin;
 
 mod service;
-pub(crate) use service::service;
+pub(crate) use service::{client_side, origin_side};
 
 mod server;
 pub(crate) use server::serve;

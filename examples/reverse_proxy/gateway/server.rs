@@ -1,11 +1,10 @@
 //! The server that clients talk to.
 
 use std::convert::Infallible;
-use std::error::Error;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
@@ -59,10 +58,7 @@ where
         let gateway = gateway.clone();
         let until_answered = interim.pass_on(&mut request);
         async move {
-            let response = match gateway.oneshot(request).await {
-                Ok(response) => response.map(Either::Left),
-                Err(error) => unanswered(&*error).map(Either::Right),
-            };
+            let response = answer(gateway, request).await;
             drop(until_answered);
             Ok::<_, Infallible>(response)
         }
@@ -75,14 +71,22 @@ where
         .await;
 }
 
-/// The gateway's own answer where the origin gives none.
-fn unanswered(error: &(dyn Error + 'static)) -> Response<Full<Bytes>> {
-    let status = if error.is::<Elapsed>() {
-        StatusCode::GATEWAY_TIMEOUT
+/// The response to a request: there always is one.
+async fn answer<S, B>(gateway: S, request: Request<Incoming>) -> Response<Either<B, Full<Bytes>>>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = BoxError>,
+{
+    let status = if request.method() == Method::CONNECT {
+        // That asks for a tunnel, and here is none.
+        StatusCode::NOT_IMPLEMENTED
     } else {
-        StatusCode::BAD_GATEWAY
+        match gateway.oneshot(request).await {
+            Ok(response) => return response.map(Either::Left),
+            Err(error) if error.is::<Elapsed>() => StatusCode::GATEWAY_TIMEOUT,
+            Err(_) => StatusCode::BAD_GATEWAY,
+        }
     };
-    let mut response = Response::new(Full::from(format!("{status}\n")));
+    let mut response = Response::new(Either::Right(Full::from(format!("{status}\n"))));
     *response.status_mut() = status;
     response
 }

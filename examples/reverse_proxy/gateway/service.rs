@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use cache_core::strip_hop_by_hop;
-use cache_tower::{CacheBody, CacheLayer};
 use http::header::{HOST, HeaderValue, VIA};
 use http::{Request, Response, Version};
-use http_body::Body;
 use tower::{BoxError, Service, ServiceBuilder};
 
 use super::origin::Origin;
@@ -14,30 +12,32 @@ use super::origin::Origin;
 /// How long the origin may take until it begins to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The gateway as a service: `client` asks the origin, `cache` stands before it.
-pub(crate) fn service<C, ReqBody, ResBody>(
+/// What is before the cache: `inner` gets requests for the origin.
+pub(crate) fn client_side<S, ReqBody, Response>(
     origin: Origin,
-    cache: CacheLayer,
-    client: C,
-) -> impl Service<
-    Request<ReqBody>,
-    Response = Response<CacheBody<ResBody>>,
-    Error = BoxError,
-    Future: Send,
-> + Clone
-+ Send
+    inner: S,
+) -> impl Service<Request<ReqBody>, Response = Response, Error = S::Error, Future: Send> + Clone + Send
 where
-    C: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
-    C::Error: Into<BoxError>,
-    C::Future: Send,
-    ReqBody: Body + Send + 'static,
-    ResBody: Body<Error: Into<BoxError>> + Send + 'static,
+    S: Service<Request<ReqBody>, Response = Response, Future: Send> + Clone + Send,
 {
     ServiceBuilder::new()
         .map_request(move |request| inbound(request, &origin))
-        .layer(cache)
-        // The cache sees responses as they may be stored, and failures as such: it may have a stale
-        // response for them.
+        .service(inner)
+}
+
+/// What is behind the cache, which has to see responses as they may be stored, and failures as
+/// such: it may have a stale response for them.
+pub(crate) fn origin_side<C, ReqBody, ResBody>(
+    client: C,
+) -> impl Service<Request<ReqBody>, Response = Response<ResBody>, Error = BoxError, Future: Send>
++ Clone
++ Send
+where
+    C: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send,
+    C::Error: Into<BoxError>,
+    C::Future: Send,
+{
+    ServiceBuilder::new()
         .map_response(outbound)
         .timeout(PATIENCE)
         .service(client)

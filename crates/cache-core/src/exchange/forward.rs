@@ -167,7 +167,7 @@ impl Forward {
         self.stand_in(Failure::Disconnected, now)
     }
 
-    /// 304, and it is for us (RFC 9111 §4.3.4).
+    /// A response without content that is for us: 304 (RFC 9111 §4.3.4), or the one to HEAD.
     fn validated(self, policy: &Policy, received: &Received<'_>) -> AfterForward {
         let Some(stored) = self.stored else {
             return AfterForward::Pass(Reason::CallerPrecondition, Upkeep::Nothing);
@@ -215,28 +215,24 @@ impl Forward {
         AfterForward::Reuse(reuse, upkeep)
     }
 
-    /// The response to HEAD: it freshens the stored response to GET, or shows that it is no longer
-    /// the current one (RFC 9111 §4.3.5).
+    /// The response to HEAD: it freshens the stored response to GET, whose head is then the answer,
+    /// or shows that it is no longer the current one (RFC 9111 §4.3.5).
     fn described(self, policy: &Policy, received: &Received<'_>) -> AfterForward {
+        let is_described = self.stored.as_ref().is_some_and(|stored| {
+            received.status == stored.head.status
+                && describes(received.headers, &stored.head, stored.body.len())
+        });
+        if is_described {
+            return self.validated(policy, received);
+        }
+        let may_write = self.asked.mode != CacheMode::ReadOnly;
         let upkeep = match self.stored {
-            Some(stored) if received.status == stored.head.status => {
-                if !describes(received.headers, &stored.head, stored.body.len()) {
-                    Upkeep::Remove(stored)
-                } else {
-                    match freshen(policy, &self.asked, &stored.head, received).kept {
-                        Ok(head) => Upkeep::Freshen(stored, Arc::new(head)),
-                        Err(reason) if reason.is_about_request() => Upkeep::Nothing,
-                        Err(_) => Upkeep::Remove(stored),
-                    }
-                }
+            Some(stored) if may_write && speaks_of_resource(received.status) => {
+                Upkeep::Remove(stored)
             }
-            Some(stored) if speaks_of_resource(received.status) => Upkeep::Remove(stored),
             _ => Upkeep::Nothing,
         };
-        match self.asked.mode {
-            CacheMode::ReadOnly => AfterForward::Pass(Reason::Method, Upkeep::Nothing),
-            _ => AfterForward::Pass(Reason::Method, upkeep),
-        }
+        AfterForward::Pass(Reason::Method, upkeep)
     }
 
     fn stand_in(&self, failure: Failure, now: SystemTime) -> Option<Reuse> {

@@ -12,7 +12,6 @@ use crate::policy::{Policy, Retention};
 
 /// What a stored response says of its own reuse, worked out when it arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Freshness {
     /// When the origin made it: its `Date`.
     pub dated_at: SystemTime,
