@@ -294,7 +294,7 @@ fn head_freshens_the_stored_response_to_get_or_shows_that_it_is_over() {
     cache
         .send("HEAD", "/")
         .origin(status(200).max_age(60).etag("\"v1\"").with("x-new", "1"))
-        .miss();
+        .revalidated();
     cache.get("/").hit().body("one").field("x-new", "1");
     cache.wait(61);
     cache

@@ -177,3 +177,53 @@ fn hits_say_how_old_and_how_fresh_they_are() {
         "hit: the stored response is fresh; age 20 s, fresh for 39 s"
     );
 }
+
+#[test]
+fn two_expires_lines_are_in_the_past() {
+    let mut cache = Scenario::private();
+    let expires = cache.date(100);
+    let answer = ok("one")
+        .with("expires", &expires)
+        .with("expires", &expires);
+    cache.get("/").origin(answer.etag("\"1\"")).miss();
+    cache.get("/").origin(ok("two")).miss();
+}
+
+#[test]
+fn expires_counts_for_nothing_beside_max_age_and_shared_beside_s_maxage() {
+    for (directives, policy, lifetime) in [
+        ("max-age=60", Policy::private(), 60),
+        ("s-maxage=60", Policy::shared(), 60),
+        ("s-maxage=60", Policy::private(), 100),
+    ] {
+        let mut cache = Scenario::with(policy);
+        let (now, expires) = (cache.date(0), cache.date(100));
+        let answer = ok("one").cache_control(directives).with("date", &now);
+        cache
+            .get("/")
+            .origin(answer.with("expires", &expires))
+            .miss();
+        cache.wait(lifetime - 1);
+        cache.get("/").hit();
+        cache.wait(1);
+        cache.get("/").origin(ok("two")).miss();
+    }
+}
+
+#[test]
+fn a_first_hand_response_has_no_age() {
+    let mut cache = Scenario::private();
+    let date = cache.date(-5);
+    let answer = ok("one").max_age(60).with("date", &date);
+    cache.get("/").origin(answer).miss().without("age");
+}
+
+#[test]
+fn the_heuristic_is_for_a_uri_with_a_query_too() {
+    let mut cache = Scenario::private();
+    let (now, changed) = (cache.date(0), cache.date(-1000));
+    let answer = ok("one").with("date", &now).with("last-modified", &changed);
+    cache.get("/?page=2").origin(answer).miss().stored();
+    cache.wait(99);
+    cache.get("/?page=2").hit();
+}

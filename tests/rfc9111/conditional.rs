@@ -240,3 +240,81 @@ fn preconditions_for_the_origin_go_to_the_origin() {
         cache.get("/").hit().body("one");
     }
 }
+
+#[test]
+fn tags_are_compared_over_all_lines_of_the_field() {
+    for (tag, lines, expected) in [
+        ("\"1\"", &["\"0\"", "W/\"1\", \"2\""][..], 304),
+        ("W/\"1\"", &["\"0\"", "\"1\""], 304),
+        ("W/\"1\"", &["W/\"0\"", "W/\"1\""], 304),
+        ("\"1\"", &["\"0\"", "W/\"2\""], 200),
+        ("\"1\"", &["\"\"", "\"1", "1\""], 200),
+    ] {
+        let mut cache = filled(ok("one").etag(tag));
+        let call = lines.iter().fold(cache.get("/"), |call, line| {
+            call.with("if-none-match", line)
+        });
+        call.hit().status(expected);
+    }
+}
+
+#[test]
+fn a_star_matches_whatever_is_stored_and_passes_where_nothing_is() {
+    for answer in [ok("one"), ok("one").etag("W/\"1\""), ok("one").etag("x")] {
+        let mut cache = filled(answer);
+        cache.get("/").with("if-none-match", "*").hit().status(304);
+        let asked = cache.send("HEAD", "/").with("if-none-match", "*");
+        asked.hit().status(304);
+        let asked = cache.get("/other").with("if-none-match", "*");
+        asked.origin(ok("other")).miss().sent("if-none-match", "*");
+    }
+}
+
+#[test]
+fn a_date_that_is_none_does_not_count() {
+    for lines in [&["yesterday"][..], &[CHANGED, CHANGED], &[""], &["0"]] {
+        let mut cache = filled(ok("one").with("last-modified", CHANGED));
+        let call = lines.iter().fold(cache.get("/"), |call, line| {
+            call.with("if-modified-since", line)
+        });
+        call.hit().status(200);
+    }
+}
+
+#[test]
+fn a_304_from_the_store_has_every_field_that_it_must() {
+    let mut cache = Scenario::private();
+    let (now, later) = (cache.date(0), cache.date(60));
+    let fields = [
+        ("cache-control", "max-age=60"),
+        ("content-location", "/x"),
+        ("date", &now),
+        ("etag", "\"1\""),
+        ("expires", &later),
+        ("vary", "foo"),
+    ];
+    let answer = fields
+        .iter()
+        .fold(ok("one"), |answer, (name, value)| answer.with(name, value));
+    cache.get("/").origin(answer).miss();
+    let seen = cache.get("/").with("if-none-match", "\"1\"").hit();
+    fields
+        .iter()
+        .fold(seen, |seen, (name, value)| seen.field(name, value))
+        .status(304);
+}
+
+#[test]
+fn the_preconditions_of_other_methods_are_for_the_origin() {
+    for method in ["PUT", "POST", "OPTIONS"] {
+        let mut cache = filled(ok("one").etag("\"1\"").with("last-modified", CHANGED));
+        let call = cache
+            .send(method, "/")
+            .with("if-none-match", "*")
+            .with("if-modified-since", CHANGED);
+        let seen = call.origin(status(412)).bypass().status(412);
+        seen.sent("if-none-match", "*")
+            .sent("if-modified-since", CHANGED);
+        cache.get("/").hit();
+    }
+}

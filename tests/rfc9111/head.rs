@@ -56,7 +56,7 @@ fn a_stale_get_is_validated_by_a_head() {
 }
 
 #[test]
-fn head_is_written_through_and_freshens_the_stored_get() {
+fn head_is_written_through_and_freshens_the_stored_get_which_answers() {
     let mut cache = filled();
     cache.wait(60);
     let answer = ok("")
@@ -67,7 +67,7 @@ fn head_is_written_through_and_freshens_the_stored_get() {
     cache
         .send("HEAD", "/")
         .origin(answer)
-        .miss()
+        .revalidated()
         .field("x-new", "1");
     cache
         .get("/")
@@ -103,10 +103,14 @@ fn head_is_compared_with_the_length_of_the_stored_body() {
         let mut cache = Scenario::private();
         cache.get("/").origin(ok("one").max_age(60)).miss();
         cache.wait(61);
-        cache
+        let asked = cache
             .send("HEAD", "/")
-            .origin(ok("").max_age(60).with("content-length", length))
-            .miss();
+            .origin(ok("").max_age(60).with("content-length", length));
+        if kept {
+            asked.revalidated();
+        } else {
+            asked.miss();
+        }
         let asked = cache.get("/");
         if kept {
             asked.hit();
@@ -140,4 +144,16 @@ fn a_callers_precondition_on_head_is_answered_from_the_store() {
         .with("if-none-match", "\"1\"")
         .hit()
         .status(304);
+}
+
+#[test]
+fn a_head_that_is_answered_stale_freshens_the_stored_get_in_the_background() {
+    let mut cache = Scenario::private();
+    let answer = ok("one").cache_control("max-age=60, stale-while-revalidate=60");
+    cache.get("/").origin(answer.etag("\"1\"")).miss();
+    cache.wait(60);
+    let answer = ok("").max_age(60).etag("\"1\"").with("x-new", "1");
+    cache.send("HEAD", "/").origin(answer).stale_hit().body("");
+    assert_eq!(cache.settle().method, "HEAD");
+    cache.get("/").hit().body("one").field("x-new", "1");
 }

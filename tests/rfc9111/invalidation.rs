@@ -182,3 +182,39 @@ fn a_put_is_never_stored() {
         .bypass();
     cache.get("/").origin(ok("two")).miss();
 }
+
+#[test]
+fn a_post_is_written_through_though_its_response_is_stored() {
+    let mut cache = filled();
+    let made = |body| ok(body).max_age(60).with("content-location", "/");
+    cache.send("POST", "/").origin(made("one")).miss().stored();
+    cache
+        .send("POST", "/")
+        .origin(made("two"))
+        .miss()
+        .body("two");
+    cache.get("/").hit().body("two");
+    cache.send("HEAD", "/").hit().body("");
+}
+
+#[test]
+fn a_request_with_no_store_keeps_the_response_to_post_out_of_the_store() {
+    let mut cache = filled();
+    let asked = cache.send("POST", "/").with("cache-control", "no-store");
+    let made = ok("made").max_age(60).with("content-location", "/");
+    asked.origin(made).bypass();
+    cache.get("/").origin(ok("two")).miss().body("two");
+}
+
+// RFC 9111 §4.4. Clients that know HTTP/2 send this with every request in the clear.
+#[test]
+fn a_request_that_offers_an_upgrade_invalidates() {
+    let mut cache = filled();
+    cache
+        .send("POST", "/")
+        .with("connection", "upgrade, http2-settings")
+        .with("upgrade", "h2c")
+        .origin(ok("done"))
+        .bypass();
+    cache.get("/").origin(ok("two")).miss().body("two");
+}

@@ -259,7 +259,7 @@ fn a_part_never_answers_for_the_whole() {
         .get("/")
         .origin(ok("whole").max_age(60))
         .miss()
-        .because(Reason::VaryMiss)
+        .because(Reason::PartialMiss)
         .body("whole");
     cache.get("/").hit().status(200).body("whole");
     // Both are there, and the whole one is preferred.
@@ -378,4 +378,123 @@ fn a_stale_part_is_validated() {
         .hit()
         .body("0123")
         .field("content-range", "bytes 0-3/8");
+}
+
+// The public suite compares no field of it.
+#[test]
+fn a_part_of_a_stored_response_has_all_its_fields() {
+    let mut cache = Scenario::private();
+    let (now, later) = (cache.date(0), cache.date(60));
+    let fields = [
+        ("accept-ranges", "bytes"),
+        ("cache-control", "max-age=60"),
+        ("content-encoding", "x"),
+        ("content-language", "en"),
+        ("content-location", "/x"),
+        ("content-type", "text/plain"),
+        ("date", &now),
+        ("etag", "\"1\""),
+        ("expires", &later),
+        ("last-modified", CHANGED),
+        ("link", "<a>, <b>"),
+        ("vary", "foo"),
+        ("x-unknown", "1"),
+    ];
+    let answer = fields
+        .iter()
+        .fold(ok("0123456789"), |to, (name, value)| to.with(name, value));
+    cache
+        .get("/")
+        .origin(answer.with("content-length", "10"))
+        .miss();
+    cache.wait(7);
+    let seen = cache.get("/").with("range", "bytes=2-5").hit();
+    fields
+        .iter()
+        .fold(seen, |seen, (name, value)| seen.field(name, value))
+        .status(206)
+        .body("2345")
+        .field("content-range", "bytes 2-5/10")
+        .field("content-length", "4")
+        .age(7);
+}
+
+#[test]
+fn if_range_without_a_range_means_nothing() {
+    for condition in ["\"1\"", "\"2\"", CHANGED] {
+        let mut cache = filled();
+        let asked = cache.get("/").with("if-range", condition);
+        asked.hit().status(200).body("0123456789");
+    }
+}
+
+#[test]
+fn a_range_that_is_answered_with_the_whole_is_stored_as_the_whole() {
+    let mut cache = Scenario::private();
+    let asked = cache.get("/").with("range", "bytes=0-1");
+    asked.origin(ok("0123").max_age(60)).miss().stored();
+    cache.get("/").hit().status(200).body("0123");
+    let asked = cache.get("/").with("range", "bytes=2-3");
+    asked.hit().status(206).body("23");
+}
+
+#[test]
+fn an_invalid_content_range_is_never_cut_from() {
+    for range in ["bytes 9-4/10", "bytes 4-9/9", "bytes 4-9/*", "odd"] {
+        let mut cache = Scenario::private();
+        let asked = cache.get("/").with("range", "bytes=4-9");
+        asked.origin(part(range, "456789")).miss();
+        let asked = cache.get("/").with("range", "bytes=5-6");
+        asked.origin(status(503)).miss();
+    }
+}
+
+#[test]
+fn a_part_in_a_unit_that_is_not_understood_is_not_stored() {
+    let mut cache = Scenario::private();
+    let asked = cache.get("/").with("range", "lines=0-1");
+    let seen = asked.origin(part("lines 0-1/4", "01")).miss().status(206);
+    seen.not_stored(Reason::PartialContent);
+}
+
+// RFC 9111 §3.3.
+#[test]
+fn nor_is_one_where_bytes_were_asked_for() {
+    let mut cache = Scenario::private();
+    let asked = cache.get("/").with("range", "bytes=0-1");
+    let seen = asked.origin(part("lines 0-1/4", "01")).miss().status(206);
+    seen.not_stored(Reason::PartialContent);
+}
+
+// RFC 9110 §14.1.2: the last bytes of nothing are nothing, and that is satisfiable.
+#[test]
+fn the_end_of_an_empty_response_is_no_416() {
+    let mut cache = Scenario::private();
+    cache.get("/").origin(ok("").max_age(60)).miss();
+    let asked = cache.get("/").with("range", "bytes=-5");
+    asked.hit().status(200).body("");
+}
+
+// RFC 9111 §4: the most recent of what is suitable, and what is stale is not.
+#[test]
+fn a_fresh_part_comes_before_a_stale_whole() {
+    let mut cache = filled();
+    cache.wait(61);
+    let new = || part("bytes 0-1/4", "ab").etag("\"2\"");
+    let asked = cache.get("/").with("range", "bytes=0-1");
+    asked.origin(new()).miss().stored();
+    cache.get("/").with("range", "bytes=0-1").hit().body("ab");
+}
+
+#[test]
+fn a_part_comes_before_an_older_whole() {
+    let mut cache = filled();
+    cache.wait(1);
+    let asked = cache
+        .get("/")
+        .with("range", "bytes=0-1")
+        .mode(CacheMode::Reload);
+    let new = part("bytes 0-1/4", "ab").etag("\"2\"");
+    asked.origin(new).miss().stored();
+    cache.get("/").with("range", "bytes=0-1").hit().body("ab");
 }

@@ -147,3 +147,26 @@ fn pragma_in_a_response_means_nothing() {
         .miss();
     cache.get("/").hit();
 }
+
+#[test]
+fn directives_pass_in_both_directions_known_or_not() {
+    let mut cache = filled();
+    let asked = "max-age=0, no-transform, community=\"UCI\"";
+    let said = "max-age=60, no-transform, community=\"UCI\"";
+    cache
+        .get("/")
+        .with("cache-control", asked)
+        .origin(ok("two").cache_control(said))
+        .miss()
+        .sent("cache-control", asked)
+        .field("cache-control", said);
+    cache.get("/").hit().field("cache-control", said);
+}
+
+#[test]
+fn numbers_are_read_as_tokens_and_as_quoted_strings() {
+    hits("max-age=\"21\"");
+    validates("max-age=\"20\"", Reason::RequestMaxAge);
+    hits("min-fresh=\"39\"");
+    validates("min-fresh=\"40\"", Reason::RequestMinFresh);
+}

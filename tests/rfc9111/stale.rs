@@ -299,3 +299,22 @@ fn a_fresh_response_stands_in_for_a_validation_that_the_caller_asked_for() {
         .hit()
         .because(Reason::Disconnected);
 }
+
+#[test]
+fn no_warning_is_added_and_one_that_came_is_kept() {
+    for came in [None, Some("199 - \"odd\"")] {
+        let mut cache = Scenario::private();
+        let answer = ok("one").max_age(60);
+        let answer = match came {
+            Some(warning) => answer.with("warning", warning),
+            None => answer,
+        };
+        cache.get("/").origin(answer).miss();
+        cache.wait(61);
+        let seen = cache.get("/").origin_fails().stale_hit();
+        match came {
+            Some(warning) => seen.field("warning", warning),
+            None => seen.without("warning"),
+        };
+    }
+}

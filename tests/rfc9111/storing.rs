@@ -656,3 +656,112 @@ fn a_slow_response_does_not_replace_one_that_was_asked_for_later() {
         );
     });
 }
+
+#[test]
+fn a_response_that_is_not_final_is_not_stored() {
+    is_not_stored(
+        Scenario::private(),
+        status(103).max_age(60),
+        Reason::StatusNotUnderstood,
+    );
+}
+
+// In the public suite the stored response is fresh, so that the one with no-store is never sent.
+#[test]
+fn a_no_store_response_that_arrives_is_not_stored_and_ends_the_stored_one() {
+    for directives in ["no-store", "no-store, max-age=10000"] {
+        let no_store = || ok("two").cache_control(directives);
+
+        let mut cache = Scenario::shared();
+        cache.get("/").origin(ok("one").max_age(60)).miss();
+        cache.wait(61);
+        let seen = cache.get("/").origin(no_store()).miss().body("two");
+        seen.not_stored(Reason::ResponseNoStore);
+        cache.get("/").origin_fails().error();
+
+        let mut cache = Scenario::shared();
+        cache.get("/").origin(ok("one").max_age(60)).miss();
+        let asked = cache.get("/").with("cache-control", "no-cache");
+        let seen = asked.origin(no_store()).miss().body("two");
+        seen.not_stored(Reason::ResponseNoStore);
+        let seen = cache.get("/").origin(ok("three")).miss().body("three");
+        seen.because(Reason::UriMiss);
+    }
+}
+
+#[test]
+fn public_lets_any_final_status_have_a_heuristic_lifetime() {
+    for code in [201, 302, 403, 500, 599] {
+        let mut cache = Scenario::shared();
+        let (now, changed) = (cache.date(0), cache.date(-1000));
+        let answer = status(code).cache_control("public").with("date", &now);
+        let answer = answer.with("last-modified", &changed);
+        cache.get("/").origin(answer).miss().stored();
+        cache.wait(99);
+        cache.get("/").hit().status(code);
+    }
+}
+
+#[test]
+fn private_lets_a_private_cache_store_any_final_status() {
+    let answer = || status(403).cache_control("private").etag("\"1\"");
+    let mut cache = Scenario::private();
+    cache.get("/").origin(answer()).miss().stored();
+    cache
+        .get("/")
+        .origin(not_modified())
+        .revalidated()
+        .status(403);
+    is_not_stored(Scenario::shared(), answer(), Reason::Private);
+}
+
+#[test]
+fn directives_that_are_not_known_are_ignored() {
+    for directives in [
+        "max-age=60, community=\"UCI\"",
+        "foo, max-age=60, bar=1",
+        "max-age=60, x=\"no-store, private\"",
+        "no-transform, max-age=60",
+        "max-age=60, no-stored, x-no-store",
+    ] {
+        is_stored(Scenario::shared(), ok("one").cache_control(directives));
+    }
+    is_not_stored(
+        Scenario::shared(),
+        ok("one").cache_control("private, community=\"UCI\", max-age=60"),
+        Reason::Private,
+    );
+}
+
+#[test]
+fn behind_a_quote_that_is_never_closed_nothing_permits_a_shared_cache_to_store() {
+    for permission in ["public", "must-revalidate", "s-maxage=60"] {
+        let directives = format!("max-age=60, note=\"x, {permission}");
+        let mut cache = Scenario::shared();
+        let asked = cache.get("/").with("authorization", "alice");
+        asked
+            .origin(ok("alice's").cache_control(&directives))
+            .miss()
+            .not_stored(Reason::Authorization);
+        let asked = cache.get("/").with("authorization", "bob");
+        asked.origin(ok("bob's")).miss().body("bob's");
+    }
+}
+
+#[test]
+fn expires_lets_any_final_status_be_stored() {
+    for code in [302, 403, 500] {
+        let mut cache = Scenario::private();
+        let expires = cache.date(60);
+        let answer = status(code).with("expires", &expires);
+        cache.get("/").origin(answer).miss().stored();
+        cache.get("/").hit().status(code);
+    }
+}
+
+#[test]
+fn s_maxage_lets_a_shared_cache_store_any_final_status_and_no_private_one() {
+    let answer = || status(302).cache_control("s-maxage=60").etag("\"1\"");
+    is_stored(Scenario::shared(), answer());
+    is_not_stored(Scenario::private(), answer(), Reason::NoFreshness);
+}

@@ -401,3 +401,12 @@ fn validating_a_variant_leaves_the_others() {
         .revalidated();
     seen.body("two").sent("if-none-match", "\"2\"");
 }
+
+#[test]
+fn no_cache_is_why_the_origin_was_asked_however_fresh() {
+    let mut cache = Scenario::private();
+    let answer = ok("one").cache_control("max-age=60, no-cache");
+    cache.get("/").origin(answer).miss().stored();
+    let seen = cache.get("/").origin(ok("two")).miss().body("two");
+    seen.because(Reason::ResponseNoCache);
+}

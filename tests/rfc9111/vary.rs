@@ -229,3 +229,49 @@ fn vary_counts_even_where_it_is_not_stored() {
             .body("bob's");
     }
 }
+
+// The public suite's client joins lines before it sends them.
+#[test]
+fn lines_of_a_request_field_and_one_joined_line_are_the_same() {
+    let lines = |mut call: kit::Call<'_>, lines: &[&str]| -> kit::Seen {
+        for line in lines {
+            call = call.with("foo", line);
+        }
+        call.hit()
+    };
+    for stored in [&["1, 2, 3"][..], &["1", "2", "3"], &["1,2", "3"]] {
+        let mut cache = Scenario::shared();
+        let call = stored
+            .iter()
+            .fold(cache.get("/"), |call, line| call.with("foo", line));
+        call.origin(varying("one", "foo")).miss();
+        for same in [
+            &["1, 2, 3"][..],
+            &["1,2,3"],
+            &["1", "2", "3"],
+            &["1", "2 , 3"],
+        ] {
+            lines(cache.get("/"), same).body("one");
+        }
+        for other in [&["1, 2"][..], &["1", "3", "2"], &["1", "2"], &["1 2 3"]] {
+            let call = other
+                .iter()
+                .fold(cache.get("/"), |call, line| call.with("foo", line));
+            let seen = call.origin(ok("other").cache_control("no-store")).miss();
+            seen.because(Reason::VaryMiss);
+        }
+    }
+}
+
+#[test]
+fn the_tags_of_other_variants_are_not_sent() {
+    let mut cache = Scenario::private();
+    let answer = varying("one", "foo").etag("\"1\"");
+    cache.get("/").with("foo", "1").origin(answer).miss();
+    cache
+        .get("/")
+        .with("foo", "2")
+        .origin(varying("two", "foo"))
+        .miss()
+        .not_sent("if-none-match");
+}

@@ -27,6 +27,8 @@ pub enum Reason {
     UriMiss,
     /// Responses are stored, but none was selected by the same request fields.
     VaryMiss,
+    /// Only a part is stored that is not enough, or not whole.
+    PartialMiss,
     /// The stored response is stale.
     Stale,
     /// The stored response has `no-cache`.
@@ -110,6 +112,7 @@ impl Reason {
         match self {
             Self::UriMiss => "uri-miss",
             Self::VaryMiss => "vary-miss",
+            Self::PartialMiss => "partial",
             Self::BackendUnavailable => "miss",
             Self::Stale | Self::ResponseNoCache | Self::AlwaysRevalidate => "stale",
             Self::RequestNoCache | Self::RequestMaxAge | Self::RequestMinFresh | Self::Reload => {
@@ -137,6 +140,7 @@ impl Reason {
             Self::ModeTakesStale => "stale, and the mode of the request takes stale responses",
             Self::UriMiss => "nothing is stored for this URI",
             Self::VaryMiss => "no stored response was selected by the same request fields",
+            Self::PartialMiss => "only a part is stored, and it is not enough",
             Self::Stale => "the stored response is stale",
             Self::ResponseNoCache => "the stored response has no-cache",
             Self::RequestNoCache => "the request asks for validation",

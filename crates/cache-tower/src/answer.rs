@@ -54,28 +54,34 @@ impl Engine {
         let mut response = Response::new(CacheBody::default());
         *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
         let storing = Storing::Refused(Reason::OnlyIfCached);
-        self.conclude(
+        // Without a member of `Cache-Status`: it is made of nothing stored (RFC 9211 §2).
+        conclude(
             response,
             CacheInfo::unstored(Outcome::Unsatisfiable, reason, storing),
         )
     }
 
-    /// Says what happened, to the caller and to the log.
+    /// Says what happened, to the caller and to the log, and where it is wanted in a field.
     pub(crate) fn conclude<B>(&self, mut response: Response<B>, info: CacheInfo) -> Response<B> {
-        debug!(
-            outcome = info.outcome.as_str(),
-            reason = info.reason.explain(),
-            stored = info.is_stored()
-        );
         if let Some(name) = &self.cache_name {
             // Behind what other caches on the way said: the last one is nearest to the caller.
             response
                 .headers_mut()
                 .append(CACHE_STATUS, info.cache_status(name));
         }
-        response.extensions_mut().insert(info);
-        response
+        conclude(response, info)
     }
+}
+
+/// Says what happened, to the caller and to the log.
+fn conclude<B>(mut response: Response<B>, info: CacheInfo) -> Response<B> {
+    debug!(
+        outcome = info.outcome.as_str(),
+        reason = info.reason.explain(),
+        stored = info.is_stored()
+    );
+    response.extensions_mut().insert(info);
+    response
 }
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");

@@ -17,6 +17,7 @@ use crate::rules::conditional::Validators;
 use crate::rules::reuse::{Reusing, reuse};
 use crate::rules::selection::Selector;
 use crate::rules::storing::Asked;
+use crate::stored::StoredHead;
 
 /// A request whose key is known.
 #[derive(Debug)]
@@ -68,27 +69,24 @@ impl Lookup {
         now: SystemTime,
     ) -> AfterLookup {
         let mut selector = Selector::new(policy, &self.key, request.headers, self.is_head);
-        // Of several, a whole one comes before a part, one that was selected by something before
-        // one that has no `Vary` (RFC 9111 §4.1), and then the most recent.
-        let selected = candidates
-            .iter()
-            .filter(|entry| selector.matches(entry))
-            .max_by_key(|entry| {
-                let head = &entry.head;
-                let is_whole = head.status != StatusCode::PARTIAL_CONTENT;
-                (
-                    is_whole,
-                    !head.selecting.is_empty(),
-                    head.freshness.dated_at,
-                    head.received_at,
-                )
-            });
-        let Some(entry) = selected else {
-            let is_uri_miss = candidates.is_empty();
-            let reason = if is_uri_miss {
-                Reason::UriMiss
-            } else {
-                Reason::VaryMiss
+        let mut is_selected = false;
+        let mut best: Option<&Entry> = None;
+        for entry in candidates {
+            if !selector.selects(&entry.head) {
+                continue;
+            }
+            is_selected = true;
+            let is_better =
+                |best: &Entry| preference(&best.head, now) <= preference(&entry.head, now);
+            if selector.has_content(entry) && best.is_none_or(is_better) {
+                best = Some(entry);
+            }
+        }
+        let Some(entry) = best else {
+            let reason = match () {
+                () if is_selected => Reason::PartialMiss,
+                () if !candidates.is_empty() => Reason::VaryMiss,
+                () => Reason::UriMiss,
             };
             return self.forward(request, None, reason);
         };
@@ -142,4 +140,21 @@ impl Lookup {
     pub(super) fn ask(self, request: &RequestHead<'_>) -> Asked {
         super::ask(request, self.key, self.directives, self.asked_at)
     }
+}
+
+/// Of several responses, one with a known place comes first, then a fresh one, then one that was
+/// selected by something before one that has no `Vary` (RFC 9111 §4.1), then the most recent.
+fn preference(head: &StoredHead, now: SystemTime) -> impl Ord + use<> {
+    let is_part = head.status == StatusCode::PARTIAL_CONTENT;
+    let has_place = !is_part || head.part.is_some();
+    let is_fresh = !head.remaining(now).is_zero();
+    let dated_at = head.freshness.dated_at;
+    (
+        has_place,
+        is_fresh,
+        !head.selecting.is_empty(),
+        dated_at,
+        head.received_at,
+        !is_part,
+    )
 }

@@ -84,9 +84,6 @@ impl Begin {
         {
             return Self::Bypass(Reason::Method);
         }
-        if request.headers.contains_key(UPGRADE) {
-            return Self::Bypass(Reason::Upgrade);
-        }
         let Some(key) = PrimaryKey::derive(policy, request) else {
             return Self::Bypass(Reason::NoAuthority);
         };
@@ -94,6 +91,9 @@ impl Begin {
             return Self::Unsafe(Unsafe {
                 asked: ask(request, key, directives, now),
             });
+        }
+        if request.headers.contains_key(UPGRADE) {
+            return Self::Bypass(Reason::Upgrade);
         }
         if request.has_content {
             return Self::Bypass(Reason::RequestContent);

@@ -53,6 +53,8 @@ impl Answering {
         match ByteRange::read(request) {
             Some(range) if can_be_cut && conditional::is_range_wanted(request, stored) => {
                 match range.of(length) {
+                    // The last bytes of nothing: satisfiable, but no `Content-Range` can say so.
+                    None if length == 0 && matches!(range, ByteRange::Suffix(1..)) => Self::Whole,
                     Some(bytes) => Self::Part(Part { bytes, length }),
                     None => Self::Unsatisfiable(length),
                 }

@@ -20,6 +20,9 @@ pub(crate) struct ResponseDirectives {
     pub(crate) public: bool,
     pub(crate) must_revalidate: bool,
     pub(crate) proxy_revalidate: bool,
+    /// Something lets a shared cache store the response to a request with credentials
+    /// (RFC 9111 §3.5); the directives that do are prohibitions in other respects.
+    pub(crate) permits_sharing: bool,
     pub(crate) must_understand: bool,
     pub(crate) immutable: bool,
     /// The fields that a qualified `no-cache` names.
@@ -93,7 +96,10 @@ impl ResponseDirectives {
 
     fn add(&mut self, directive: &Directive<'_>) {
         let argument = directive.argument;
-        match directive.name() {
+        let name = directive.name();
+        let permits = matches!(name, Name::Public | Name::MustRevalidate | Name::SMaxage);
+        self.permits_sharing |= permits && !directive.is_suspect;
+        match name {
             Name::NoStore => self.no_store = true,
             Name::NoCache => qualify(&mut self.no_cache, &mut self.no_cache_fields, argument),
             Name::Private => qualify(&mut self.private, &mut self.private_fields, argument),
@@ -426,6 +432,7 @@ mod tests {
             public: true,
             must_revalidate: true,
             proxy_revalidate: true,
+            permits_sharing: true,
             must_understand: true,
             immutable: true,
             no_cache_fields: vec![],

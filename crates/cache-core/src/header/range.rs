@@ -96,6 +96,14 @@ impl Part {
     }
 }
 
+/// Whether `Content-Range` speaks of bytes, whatever it says of them.
+pub(crate) fn is_of_bytes(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_RANGE).is_some_and(|value| {
+        split_once(value.as_bytes(), b' ')
+            .is_some_and(|(unit, _)| unit.eq_ignore_ascii_case(b"bytes"))
+    })
+}
+
 /// The field that says how long a content is of which no asked byte exists (RFC 9110 §15.5.17).
 pub(crate) fn unsatisfied(length: u64) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("bytes */{length}")).ok()

@@ -75,23 +75,26 @@ impl<'a> Selector<'a> {
         }
     }
 
-    /// Whether a stored response is for the same key, was selected by the values that the request
-    /// has, and is whole, as far as its head can tell.
-    pub(crate) fn matches(&mut self, entry: &Entry) -> bool {
-        let head = &*entry.head;
-        let length = entry.body.len();
+    /// Whether a stored response is for the same key, and was selected by the values that the
+    /// request has.
+    pub(crate) fn selects(&mut self, head: &StoredHead) -> bool {
         head.key == *self.key
-            && head
-                .content_length
-                .is_none_or(|announced| announced == length)
-            && head
-                .part
-                .as_ref()
-                .is_none_or(|part| self.wants(head, part, length))
             && head
                 .selecting
                 .iter()
                 .all(|field| self.value(&field.name) == field.value)
+    }
+
+    /// Whether a stored response is whole, as far as its head can tell, or has the part that is
+    /// asked for.
+    pub(crate) fn has_content(&self, entry: &Entry) -> bool {
+        let (head, length) = (&*entry.head, entry.body.len());
+        head.content_length
+            .is_none_or(|announced| announced == length)
+            && head
+                .part
+                .as_ref()
+                .is_none_or(|part| self.wants(head, part, length))
     }
 
     /// Whether a stored part, of which `length` bytes are there, has all that the request asks for.

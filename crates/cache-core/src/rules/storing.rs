@@ -4,13 +4,13 @@ use std::fmt;
 use std::time::SystemTime;
 
 use http::header::{
-    AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, EXPIRES,
-    HeaderMap, HeaderName, HeaderValue, IF_RANGE, RANGE, SET_COOKIE, VARY,
+    AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, DATE, ETAG, EXPIRES, HeaderMap, HeaderName,
+    HeaderValue, IF_RANGE, RANGE, SET_COOKIE, VARY,
 };
 use http::{Method, StatusCode, Version};
 
 use crate::header::cache_control::{RequestDirectives, ResponseDirectives};
-use crate::header::range::{ByteRange, Part};
+use crate::header::range::{self, ByteRange, Part};
 use crate::header::{connection, date};
 use crate::key::PrimaryKey;
 use crate::mode::CacheMode;
@@ -185,8 +185,8 @@ impl Label {
             return Ok(Self::Whole);
         }
         // One range was asked for, and the response is one part, not several (RFC 9110 §15.3.7.2).
-        let is_one_part = ByteRange::read(&asked.headers).is_some()
-            && received.headers.contains_key(CONTENT_RANGE);
+        let is_one_part =
+            ByteRange::read(&asked.headers).is_some() && range::is_of_bytes(received.headers);
         if !is_one_part {
             return Err(Reason::PartialContent);
         }
@@ -227,9 +227,7 @@ fn permit(
         if directives.private {
             return Err(Reason::Private);
         }
-        let permits =
-            directives.public || directives.must_revalidate || directives.s_maxage.is_some();
-        if asked.headers.contains_key(AUTHORIZATION) && !permits {
+        if asked.headers.contains_key(AUTHORIZATION) && !directives.permits_sharing {
             return Err(Reason::Authorization);
         }
     }
