@@ -227,3 +227,29 @@ fn the_heuristic_is_for_a_uri_with_a_query_too() {
     cache.wait(99);
     cache.get("/?page=2").hit();
 }
+
+#[test]
+fn a_response_that_passes_gets_no_date() {
+    let mut cache = Scenario::private();
+    cache
+        .get("/")
+        .origin(ok("one").max_age(60))
+        .miss()
+        .without("date");
+}
+
+#[test]
+fn a_date_that_is_nearly_right_is_in_the_past() {
+    for expires in [
+        "Thu, 31 Dec 2026 23:59:60 GMT",
+        "Fri, 31 Dec 2026 23:59:59 GMT",
+        "Saturday, 31-Dec-72 00:00:00 GMT",
+        "Sunday, 31-Dec-72 00:00:00 GMT",
+        "Thu, 31 Dec 2026 23:59:59 gmt",
+    ] {
+        let mut cache = Scenario::private();
+        let answer = ok("one").with("expires", expires).etag("\"1\"");
+        cache.get("/").origin(answer).miss();
+        cache.get("/").origin(ok("two")).miss();
+    }
+}

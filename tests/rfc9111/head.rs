@@ -157,3 +157,18 @@ fn a_head_that_is_answered_stale_freshens_the_stored_get_in_the_background() {
     assert_eq!(cache.settle().method, "HEAD");
     cache.get("/").hit().body("one").field("x-new", "1");
 }
+
+// RFC 9111 §5.2.2.4: they are for reuse after a validation, and this is none.
+#[test]
+fn head_does_not_release_the_fields_that_no_cache_names() {
+    let mut cache = Scenario::shared();
+    let directives = "max-age=60, no-cache=\"set-cookie\"";
+    let answer = ok("one").cache_control(directives);
+    let answer = answer.with("set-cookie", "session=alice");
+    cache.get("/").origin(answer).miss();
+    cache.wait(61);
+    let answer = ok("").cache_control(directives);
+    let asked = cache.send("HEAD", "/").origin(answer);
+    asked.seen().expect("a response").without("set-cookie");
+    cache.send("HEAD", "/").hit().without("set-cookie");
+}

@@ -59,6 +59,7 @@ fn a_range_of_no_bytes_is_416() {
         .hit()
         .status(416)
         .body("");
+    let seen = seen.without("cache-control").without("etag").without("age");
     seen.field("content-range", "bytes */10")
         .field("content-length", "0");
 }

@@ -100,6 +100,37 @@ fn stale_if_error_serves_within_its_window() {
 }
 
 #[test]
+fn a_window_of_the_origin_is_the_end_of_it_even_where_no_response_comes() {
+    let mut cache = stale(Policy::private(), "stale-if-error=15");
+    cache
+        .get("/")
+        .origin_fails()
+        .stale_hit()
+        .because(Reason::StaleIfError);
+    cache.wait(6);
+    cache.get("/").origin_fails().error();
+}
+
+#[test]
+fn a_request_that_bounds_the_age_takes_nothing_stale_while_revalidating() {
+    let directives = "max-age=60, stale-while-revalidate=600";
+    for (asked, expected_stale) in [("max-age=100", false), ("max-age=100, max-stale=100", true)] {
+        let mut cache = Scenario::private();
+        cache
+            .get("/")
+            .origin(ok("one").cache_control(directives).etag("\"1\""))
+            .miss();
+        cache.wait(61);
+        let call = cache.get("/").with("cache-control", asked);
+        if expected_stale {
+            call.stale_hit();
+        } else {
+            call.origin(not_modified()).revalidated();
+        }
+    }
+}
+
+#[test]
 fn stale_if_error_is_not_for_other_errors() {
     for code in [400, 403, 404, 410, 429, 501] {
         stale(Policy::private(), "stale-if-error=15")

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cache_core::{
     AfterForward, AfterLookup, Begin, Entry, Policy, PrimaryKey, RequestHead, StoredBody,
-    StoredHead, Token,
+    StoredHead, StoredHeadParts, Token,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use proptest::prelude::*;

@@ -142,7 +142,7 @@ impl Forward {
         };
         if let (Some(validators), StatusCode::NOT_MODIFIED) = (&self.validators, received.status) {
             return if validators.are_answered_by(received.headers) {
-                self.validated(policy, &received)
+                self.freshened(policy, &received)
             } else {
                 self.answered_for_another()
             };
@@ -168,16 +168,24 @@ impl Forward {
     }
 
     /// A response without content that is for us: 304 (RFC 9111 §4.3.4), or the one to HEAD.
-    fn validated(self, policy: &Policy, received: &Received<'_>) -> AfterForward {
+    fn freshened(self, policy: &Policy, received: &Received<'_>) -> AfterForward {
         let Some(stored) = self.stored else {
             return AfterForward::Pass(Reason::CallerPrecondition, Upkeep::Nothing);
         };
-        let Freshened { answer, kept } = freshen(policy, &self.asked, &stored.head, received);
+        let Freshened { mut answer, kept } = freshen(policy, &self.asked, &stored.head, received);
         let upkeep = match kept {
             Ok(head) => Upkeep::Freshen(stored.clone(), Arc::new(head)),
             Err(reason) if reason.is_about_request() => Upkeep::Nothing,
             Err(_) => Upkeep::Remove(stored.clone()),
         };
+        if received.status != StatusCode::NOT_MODIFIED {
+            // A response to HEAD validates nothing: what only the stored one says stays with it.
+            for name in &stored.head.freshness.no_cache_fields {
+                if !received.headers.contains_key(name) {
+                    answer.headers.remove(name);
+                }
+            }
+        }
         let entry = Entry {
             head: Arc::new(answer),
             ..stored
@@ -223,7 +231,7 @@ impl Forward {
                 && describes(received.headers, &stored.head, stored.body.len())
         });
         if is_described {
-            return self.validated(policy, received);
+            return self.freshened(policy, received);
         }
         let may_write = self.asked.mode != CacheMode::ReadOnly;
         let upkeep = match self.stored {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::SystemTime;
 
-use http::header::{AGE, CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, HeaderValue};
+use http::header::{AGE, CONTENT_LENGTH, CONTENT_RANGE, DATE, HeaderMap, HeaderValue};
 use http::{StatusCode, Version};
 
 use crate::backend::{Entry, StoredBody};
@@ -102,7 +102,10 @@ impl Reuse {
                 set_content_range(&mut headers, part.content_range());
             }
             Answering::Unsatisfiable(length) => {
-                conditional::into_not_modified(&mut headers);
+                // It says nothing of the content, so nothing that is said of that is for it.
+                let date = headers.remove(DATE);
+                headers.clear();
+                headers.extend(date.map(|date| (DATE, date)));
                 headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
                 set_content_range(&mut headers, range::unsatisfied(*length));
             }

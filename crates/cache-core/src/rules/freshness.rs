@@ -32,6 +32,8 @@ pub struct Freshness {
     pub stale_while_revalidate: Duration,
     /// How long it may be reused stale instead of an error response.
     pub stale_if_error: Duration,
+    /// The origin gave the window, so that it is not served beyond, even where no response comes.
+    pub is_window_final: bool,
     /// The fields that are left out where it is reused without validation.
     pub no_cache_fields: Vec<HeaderName>,
     /// Until when it is kept; `None`: for ever.
@@ -97,6 +99,7 @@ impl Freshness {
             immutable: directives.immutable,
             stale_while_revalidate,
             stale_if_error,
+            is_window_final: directives.stale_if_error.is_some(),
             no_cache_fields: directives.no_cache_fields.clone(),
             retain_until,
         }

@@ -62,7 +62,9 @@ pub(crate) fn reuse(
     {
         return Reusing::Allowed(Reason::MaxStale);
     }
-    if stale_for < freshness.stale_while_revalidate && !directives.only_if_cached {
+    // RFC 9111 §5.2.1.1: who bounds the age, and no staleness, does not want a stale response.
+    let takes_stale = directives.max_age.is_none() || directives.max_stale.is_some();
+    if stale_for < freshness.stale_while_revalidate && takes_stale && !directives.only_if_cached {
         return match mode {
             // There is nothing that a validation could be written to.
             CacheMode::ReadOnly => Reusing::Allowed(Reason::StaleWhileRevalidate),
@@ -135,6 +137,8 @@ pub(crate) fn stand_in(
     let is_within = asked_for || stale_for < freshness.stale_if_error;
     match failure {
         Failure::Disconnected if is_within => Some(Reason::StaleIfError),
+        // RFC 5861 §4: the window that the origin gave is also the end of it.
+        Failure::Disconnected if freshness.is_window_final => None,
         Failure::Disconnected => Some(Reason::Disconnected),
         Failure::ErrorResponse => is_within.then_some(Reason::StaleIfError),
     }

@@ -1,0 +1,360 @@
+//! What the documents name is there: tests, functions and types, and a test for every `Reason`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const HEADER: &str = "| § | level | requirement | what we do | where | test |";
+
+const LEVELS: [&str; 8] = [
+    "MUST",
+    "MUST NOT",
+    "SHOULD",
+    "SHOULD NOT",
+    "MAY",
+    "OPTIONAL",
+    // A calculation or definition without a key word, which binds all the same.
+    "rule",
+    // Advice in lower case.
+    "ought",
+];
+
+/// The sections of RFC 9111 that have a table.
+const SECTIONS: [&str; 46] = [
+    "1.2.2", "2", "3", "3.1", "3.2", "3.3", "3.4", "3.5", "4", "4.1", "4.2", "4.2.1", "4.2.2",
+    "4.2.3", "4.2.4", "4.3.1", "4.3.2", "4.3.3", "4.3.4", "4.3.5", "4.4", "5.1", "5.2", "5.2.1",
+    "5.2.1.1", "5.2.1.2", "5.2.1.3", "5.2.1.4", "5.2.1.5", "5.2.1.6", "5.2.1.7", "5.2.2.1",
+    "5.2.2.2", "5.2.2.3", "5.2.2.4", "5.2.2.5", "5.2.2.6", "5.2.2.7", "5.2.2.8", "5.2.2.9",
+    "5.2.2.10", "5.2.3", "5.3", "5.4", "5.5", "7",
+];
+
+/// The neighbours that have one.
+const NEIGHBOURS: [&str; 6] = [
+    "RFC 9110", "RFC 5861", "RFC 6585", "RFC 8246", "RFC 9211", "RFC 9213",
+];
+
+/// The reasons that no test asserts, and why not.
+const UNASSERTED: [(&str, &str); 0] = [];
+
+#[test]
+fn every_row_has_all_columns() {
+    let mut problems = Problems::default();
+    for row in rows() {
+        let Some([section, level, requirement, ours, places, tests]) = row.cells() else {
+            problems.add(&row, "it does not have six columns");
+            continue;
+        };
+        for (name, cell) in [
+            ("§", section),
+            ("requirement", requirement),
+            ("what we do", ours),
+        ] {
+            problems.add_if(cell.is_empty(), &row, &format!("{name} is empty"));
+        }
+        problems.add_if(!LEVELS.contains(&level), &row, "the level is none");
+        problems.add_if(
+            !is_within(section, &row.chapter),
+            &row,
+            "it stands in another section",
+        );
+        let is_left_out = ["Not done: ", "Not ours: "]
+            .iter()
+            .any(|left_out| ours.starts_with(left_out));
+        problems.add_if(
+            places == "none" && !is_left_out,
+            &row,
+            "it does not say where",
+        );
+        let is_explained = is_left_out || ours.starts_with("Departs: ");
+        problems.add_if(
+            tests == "none" && !is_explained,
+            &row,
+            "it names no test, and not why",
+        );
+    }
+    problems.are_none();
+}
+
+#[test]
+fn every_section_has_a_row() {
+    let mut problems = Problems::default();
+    let rows = rows();
+    for section in SECTIONS {
+        let has_row = rows
+            .iter()
+            .any(|row| row.rfc == "RFC 9111" && row.is_of(section));
+        problems.add_if(!has_row, &section, "it has no row");
+    }
+    for rfc in NEIGHBOURS {
+        let has_row = rows.iter().any(|row| row.rfc == rfc);
+        problems.add_if(!has_row, &rfc, "it has no row");
+    }
+    problems.are_none();
+}
+
+#[test]
+fn every_place_that_is_named_is_there() {
+    let mut problems = Problems::default();
+    for row in rows() {
+        for place in row.names(4, &mut problems) {
+            if let Err(problem) = find_place(&place) {
+                problems.add(&row, &problem);
+            }
+        }
+    }
+    problems.are_none();
+}
+
+#[test]
+fn every_test_that_is_named_is_there_and_runs() {
+    let mut problems = Problems::default();
+    for row in rows() {
+        for test in row.names(5, &mut problems) {
+            if let Err(problem) = find_test(&test) {
+                problems.add(&row, &problem);
+            }
+        }
+    }
+    problems.are_none();
+}
+
+#[test]
+fn every_test_that_the_order_of_layers_names_is_there_and_runs() {
+    let text = read(&root().join("docs/ordering.md"));
+    let mut problems = Problems::default();
+    let mut count = 0;
+    // Tests are sentences, and nothing else that it names is.
+    for name in quoted(&text).filter(|name| name.matches('_').count() > 2) {
+        count += 1;
+        if let Err(problem) = find_test(&format!("clients::{name}")) {
+            problems.add(&"docs/ordering.md", &problem);
+        }
+    }
+    problems.add_if(count == 0, &"docs/ordering.md", "it names no test");
+    problems.are_none();
+}
+
+#[test]
+fn every_reason_is_asserted_by_a_test() {
+    let reasons = read(&root().join("crates/cache-core/src/reason.rs"));
+    let (_, variants) = reasons.split_once("pub enum Reason {").expect("the enum");
+    let (variants, _) = variants.split_once("\n}").expect("its end");
+    let variants: Vec<_> = variants
+        .lines()
+        .filter_map(|line| line.trim().strip_suffix(','))
+        .filter(|name| !name.contains(' '))
+        .collect();
+    assert!(variants.len() > 40, "{variants:?}");
+
+    let tests = sources(&root().join("tests"));
+    let is_asserted = |reason: &str| {
+        let name = format!("Reason::{reason}");
+        tests.iter().any(|text| has_word(text, &name))
+    };
+    let mut problems = Problems::default();
+    for reason in &variants {
+        let exception = UNASSERTED.iter().find(|(name, _)| name == reason);
+        match (is_asserted(reason), exception) {
+            (false, None) => problems.add(reason, "no test asserts it"),
+            (true, Some(_)) => problems.add(reason, "a test asserts it: it is no exception"),
+            _ => {}
+        }
+    }
+    for (name, why) in UNASSERTED {
+        problems.add_if(!variants.contains(&name), &name, "there is no such reason");
+        problems.add_if(why.is_empty(), &name, "it does not say why");
+    }
+    problems.are_none();
+}
+
+/// A row of a table in `docs/rfc9111.md`.
+struct Row {
+    line: usize,
+    /// The heading of the document that it is in.
+    rfc: String,
+    /// The number of the section that it is in; none: that of the whole document.
+    chapter: String,
+    text: String,
+}
+
+impl Row {
+    /// What is between the bars.
+    fn cells(&self) -> Option<[&str; 6]> {
+        let inner = self.text.strip_prefix('|')?.strip_suffix('|')?;
+        let cells: Vec<_> = inner.split('|').map(str::trim).collect();
+        cells.try_into().ok()
+    }
+
+    fn is_of(&self, section: &str) -> bool {
+        self.cells().is_some_and(|cells| cells[0] == section)
+    }
+
+    /// What is named in a column, all of it in backticks.
+    fn names(&self, column: usize, problems: &mut Problems) -> Vec<String> {
+        let cell = self.cells().map_or("", |cells| cells[column]);
+        if cell == "none" {
+            return Vec::new();
+        }
+        let names: Vec<_> = quoted(cell).map(str::to_owned).collect();
+        let written: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+        problems.add_if(
+            names.is_empty() || written.join(", ") != cell,
+            self,
+            &format!("{cell:?} is no list of names"),
+        );
+        names
+    }
+}
+
+impl std::fmt::Display for Row {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "docs/rfc9111.md:{}", self.line)
+    }
+}
+
+/// What is wrong, all of it, so that one run shows it.
+#[derive(Default)]
+struct Problems(Vec<String>);
+
+impl Problems {
+    fn add(&mut self, place: &impl std::fmt::Display, what: &str) {
+        self.0.push(format!("{place}: {what}"));
+    }
+
+    fn add_if(&mut self, is_wrong: bool, place: &impl std::fmt::Display, what: &str) {
+        if is_wrong {
+            self.add(place, what);
+        }
+    }
+
+    #[track_caller]
+    fn are_none(&self) {
+        assert!(self.0.is_empty(), "\n{}", self.0.join("\n"));
+    }
+}
+
+fn rows() -> Vec<Row> {
+    let text = read(&root().join("docs/rfc9111.md"));
+    let (mut rfc, mut chapter) = (String::new(), String::new());
+    let mut rows = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        if let Some(heading) = line.strip_prefix("## ") {
+            rfc = heading.to_owned();
+            chapter.clear();
+        } else if let Some(heading) = line.strip_prefix("### ") {
+            chapter = heading.split(' ').next().unwrap_or_default().to_owned();
+        } else if line.starts_with('|') && line != HEADER && !line.starts_with("|---") {
+            rows.push(Row {
+                line: index + 1,
+                rfc: rfc.clone(),
+                chapter: chapter.clone(),
+                text: line.to_owned(),
+            });
+        }
+    }
+    assert!(rows.len() > 100, "{} rows", rows.len());
+    rows
+}
+
+/// Whether a section is a chapter, or in it: `5.2.1` has `5.2.1.7`, and not `5.2.10`.
+fn is_within(section: &str, chapter: &str) -> bool {
+    match section.strip_prefix(chapter) {
+        Some(rest) => chapter.is_empty() || rest.is_empty() || rest.starts_with('.'),
+        None => false,
+    }
+}
+
+/// Finds `cache-core/src/rules/storing.rs::permit`, a path below `crates` and what it declares.
+fn find_place(place: &str) -> Result<(), String> {
+    let (path, names) = place
+        .split_once(".rs::")
+        .ok_or_else(|| format!("{place} names no file and what is in it"))?;
+    let path = root().join("crates").join(format!("{path}.rs"));
+    let text = fs::read_to_string(path).map_err(|_| format!("{place}: there is no such file"))?;
+    for name in names.split("::") {
+        if !declares(&text, name) {
+            return Err(format!("{place}: {name} is not there"));
+        }
+    }
+    Ok(())
+}
+
+/// Finds `binary::module::function`, or `crate::module::function` for a test beside the code.
+fn find_test(test: &str) -> Result<(), String> {
+    let parts: Vec<_> = test.split("::").collect();
+    let (binary, modules, name) = match &*parts {
+        [binary, modules @ .., name] => (*binary, modules, *name),
+        _ => return Err(format!("{test} names no test")),
+    };
+    let is_crate = binary.contains('-');
+    let mut path = match binary {
+        _ if is_crate => root().join("crates").join(binary).join("src"),
+        _ => root().join("tests").join(binary),
+    };
+    if let ([module], false, true) = (modules, is_crate, binary != "kit") {
+        let main = fs::read_to_string(path.join("main.rs")).unwrap_or_default();
+        if !main.contains(&format!("\nmod {module};")) {
+            return Err(format!("{test}: the module does not run"));
+        }
+    }
+    path.extend(modules);
+    path.set_extension("rs");
+    let text = fs::read_to_string(path).map_err(|_| format!("{test}: there is no such file"))?;
+    let mut before = "";
+    for line in text.lines().map(str::trim) {
+        if has_word(line, &format!("fn {name}")) {
+            // What every backend promises is run by a macro.
+            let runs = before.starts_with("#[") && before.contains("test") || binary == "kit";
+            return runs
+                .then_some(())
+                .ok_or_else(|| format!("{test}: it is no test"));
+        }
+        before = line;
+    }
+    Err(format!("{test}: there is no such function"))
+}
+
+fn declares(text: &str, name: &str) -> bool {
+    ["fn", "struct", "enum", "trait", "const", "type"]
+        .iter()
+        .any(|kind| has_word(text, &format!("{kind} {name}")))
+}
+
+/// Whether a text has this, and not as the beginning of something longer.
+fn has_word(text: &str, word: &str) -> bool {
+    text.match_indices(word).any(|(at, _)| {
+        let next = text[at + word.len()..].chars().next();
+        !next.is_some_and(|next| next.is_alphanumeric() || next == '_')
+    })
+}
+
+/// What is in backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// All sources of tests but this one.
+fn sources(directory: &Path) -> Vec<String> {
+    let mut texts = Vec::new();
+    for entry in fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            texts.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs")
+            && !path.ends_with(file!().rsplit('/').next().expect("a name"))
+        {
+            texts.push(read(&path));
+        }
+    }
+    texts
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests are in the workspace")
+        .to_owned()
+}
