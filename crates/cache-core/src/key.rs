@@ -45,7 +45,8 @@ impl PrimaryKey {
             }
             _ => key.field(b""),
         }
-        key.field(&policy.partition.of(policy, request, &target));
+        key.field(&user_information(policy, &target));
+        key.field(&policy.partition.of(policy, request));
         Some(Self {
             bytes: key.bytes.into(),
         })
@@ -106,8 +107,7 @@ impl fmt::Debug for PrimaryKey {
 pub enum Partition {
     /// Nothing but the URI and `Vary`.
     None,
-    /// The credentials of the request: user information in the URI, `Authorization`,
-    /// `Proxy-Authorization`, `Cookie`, and the fields that commonly carry an API key
+    /// The credentials of the request: `Authorization`, `Proxy-Authorization`, `Cookie`, and the fields that commonly carry an API key
     /// (`X-API-Key`, `X-API-Token`, `X-Auth-Token`, `X-Access-Token`).
     Credentials,
     /// What this function finds in a request, or nothing.
@@ -124,7 +124,7 @@ impl Partition {
     }
 
     /// The field of the key, empty for no partition.
-    fn of(&self, policy: &Policy, request: &RequestHead<'_>, target: &Target<'_>) -> Vec<u8> {
+    fn of(&self, policy: &Policy, request: &RequestHead<'_>) -> Vec<u8> {
         match self {
             Self::None => Vec::new(),
             Self::By(find) => find(request).map_or_else(Vec::new, |found| {
@@ -132,7 +132,7 @@ impl Partition {
                 digest.field(&found);
                 digest.finish().to_vec()
             }),
-            Self::Credentials => credentials(policy, request.headers, target),
+            Self::Credentials => credentials(policy, request.headers),
         }
     }
 }
@@ -147,10 +147,19 @@ impl fmt::Debug for Partition {
     }
 }
 
+/// The digest of the user information in the target, empty where there is none. A client may make
+/// `Authorization` of it behind the cache, so it counts in a shared cache, too.
+fn user_information(policy: &Policy, target: &Target<'_>) -> Vec<u8> {
+    target.user.map_or_else(Vec::new, |user| {
+        let mut digest = policy.secret.digest(b"user information");
+        digest.field(user.as_bytes());
+        digest.finish().to_vec()
+    })
+}
+
 /// The digest of all credentials, empty where there are none.
-fn credentials(policy: &Policy, headers: &HeaderMap, target: &Target<'_>) -> Vec<u8> {
+fn credentials(policy: &Policy, headers: &HeaderMap) -> Vec<u8> {
     let mut found: Vec<(&str, &[u8])> = Vec::new();
-    found.extend(target.user.map(|user| ("@", user.as_bytes())));
     // One pass: most requests have few fields, and none of these.
     for (name, value) in headers {
         if is_credential(name) {
@@ -576,6 +585,8 @@ mod tests {
         let of =
             |fields: &[(&str, &str)]| key_of(&Policy::shared(), &get("http://a.test/", fields));
         assert_eq!(of(&[("authorization", "alice")]), of(&[]));
+        let user = key_of(&Policy::shared(), &get("http://alice@a.test/", &[]));
+        assert_ne!(user, of(&[]), "a client makes credentials of it");
     }
 
     #[test]
