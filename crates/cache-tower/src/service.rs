@@ -25,6 +25,9 @@ use crate::future::ResponseFuture;
 /// A request body is asked whether it is at its end, and touched no further: a GET with content is
 /// not answered from the store.
 ///
+/// A validation in the background sends the caller's request, extensions included: a callback in
+/// them, such as hyper's `on_informational`, may be called after the caller has its answer.
+///
 /// Background work is spawned on the tokio runtime that polls the call; without one, there is none,
 /// and a store that does not answer at once is waited for without a bound.
 #[derive(Debug, Clone)]
