@@ -243,6 +243,51 @@ fn a_304_to_a_request_with_credentials_leaves_a_public_response() {
 }
 
 #[test]
+fn a_304_with_the_weak_form_of_the_tag_leaves_the_strong_one() {
+    let mut cache = stale(ok("one").etag("\"1\""));
+    cache
+        .get("/")
+        .origin(not_modified().etag("W/\"1\"").max_age(60))
+        .revalidated()
+        .field("etag", "\"1\"");
+    cache
+        .get("/")
+        .with("range", "bytes=0-1")
+        .with("if-range", "\"1\"")
+        .hit()
+        .status(206);
+}
+
+#[test]
+fn a_304_that_varies_by_anything_still_freshens_the_answer() {
+    let mut cache = stale(ok("one").etag("\"1\"").with("age", "7"));
+    cache.wait(100);
+    let now = cache.date(0);
+    let answer = not_modified().max_age(60).with("vary", "*");
+    cache
+        .get("/")
+        .origin(answer)
+        .revalidated()
+        .age(0)
+        .field("date", &now);
+    cache
+        .get("/")
+        .origin(ok("two"))
+        .miss()
+        .not_sent("if-none-match");
+}
+
+#[test]
+fn the_age_is_sent_even_where_no_cache_names_it() {
+    let mut cache = Scenario::private();
+    cache
+        .get("/")
+        .origin(ok("one").cache_control("max-age=60, no-cache=\"age\""))
+        .miss();
+    cache.get("/").hit().age(0);
+}
+
+#[test]
 fn a_304_for_another_date_is_not_for_it() {
     let mut cache = stale(ok("one").with("last-modified", "Wed, 01 Jan 2020 00:00:00 GMT"));
     let other = not_modified().with("last-modified", "Thu, 02 Jan 2020 00:00:00 GMT");

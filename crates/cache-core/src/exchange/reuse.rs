@@ -87,13 +87,13 @@ impl Reuse {
     pub fn headers(&self, now: SystemTime) -> HeaderMap {
         let head = &*self.entry.head;
         let mut headers = head.headers.clone();
-        headers.insert(AGE, HeaderValue::from(head.age(now).as_secs()));
         if !self.is_validated {
             // RFC 9111 §5.2.2.4: these are not for reuse without validation.
             for name in &head.freshness.no_cache_fields {
                 headers.remove(name);
             }
         }
+        headers.insert(AGE, HeaderValue::from(head.age(now).as_secs()));
         match &self.answering {
             Answering::Whole | Answering::HeadOnly => {}
             Answering::NotModified => conditional::into_not_modified(&mut headers),

@@ -23,8 +23,9 @@ fn merge(stored: &StoredHead, newer: &HeaderMap) -> HeaderMap {
     for name in [CONTENT_LENGTH, CONTENT_RANGE, TRAILER] {
         newer.remove(name);
     }
-    // A strong tag is not put on content that came with the weak form of it.
-    if stored.etag().is_some_and(|etag| !etag.is_strong()) {
+    // The tag that the content came with stays: the newer one is the same, or a weaker or stronger
+    // form of it, and whether bytes are equal to these is known of this one only.
+    if stored.headers.contains_key(ETAG) {
         newer.remove(ETAG);
     }
     let mut headers = stored.headers.clone();
@@ -59,11 +60,6 @@ pub(crate) fn freshen(
     let mut headers = merge(stored, newer.headers);
     let directives = ResponseDirectives::read(&headers, &policy.targets);
     let answer = describe(policy, asked, &merged(stored, newer, &headers), &directives);
-    let answer = answer.unwrap_or_else(|_| StoredHead {
-        headers: headers.clone(),
-        received_at: newer.received_at,
-        ..stored.clone()
-    });
     let answer = StoredHead {
         part: stored.part.clone(),
         ..answer

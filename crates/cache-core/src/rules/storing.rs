@@ -59,7 +59,8 @@ pub(crate) fn store(
     let directives = ResponseDirectives::read(received.headers, &policy.targets);
     permit(policy, asked, received, &directives)?;
     let label = Label::of(asked, received)?;
-    let mut head = describe(policy, asked, received, &directives)?;
+    let mut head = describe(policy, asked, received, &directives);
+    head.selecting = selection::selecting(policy, &asked.headers, received.headers)?;
 
     match label {
         Label::Whole => {}
@@ -96,13 +97,13 @@ pub(crate) fn store(
     Ok(head)
 }
 
-/// The head of a response with all its fields, stored or not.
+/// The head of a response with all its fields, stored or not, and not yet selected by anything.
 pub(crate) fn describe(
     policy: &Policy,
     asked: &Asked,
     received: &Received<'_>,
     directives: &ResponseDirectives,
-) -> Result<StoredHead, Reason> {
+) -> StoredHead {
     let freshness = Freshness::of(
         policy,
         received.status,
@@ -111,25 +112,24 @@ pub(crate) fn describe(
         asked.asked_at,
         received.received_at,
     );
-    let selecting = selection::selecting(policy, &asked.headers, received.headers)?;
     let mut headers = unshared(received.headers);
     if !headers.contains_key(DATE) {
         headers.insert(DATE, date::format(received.received_at));
     }
     // The place that a hit writes the age to.
     headers.insert(AGE, HeaderValue::from_static("0"));
-    Ok(StoredHead {
+    StoredHead {
         key: asked.key.clone(),
         status: received.status,
         version: received.version,
         content_length: content_length(&headers),
         part: None,
         headers,
-        selecting,
+        selecting: Vec::new(),
         requested_at: asked.asked_at,
         received_at: received.received_at,
         freshness,
-    })
+    }
 }
 
 /// The names of the fields that are not stored from a response with these: those of the connection,
