@@ -722,14 +722,14 @@ impl Body for SlowBody {
 
 /// Answers later what it could answer now, as a store over a network does.
 #[derive(Debug, Clone)]
-struct Later(MemoryBackend);
+struct Later<B = MemoryBackend>(B);
 
 async fn later<T>(answer: BackendAnswer<'_, T>) -> T {
     tokio::task::yield_now().await;
     answer.wait().await
 }
 
-impl Backend for Later {
+impl<B: Backend> Backend for Later<B> {
     fn lookup<'a>(
         &'a self,
         query: Query<'a>,
@@ -1067,4 +1067,32 @@ async fn cache_status_is_sent_on_request_behind_that_of_others() {
     origin.answers(ok("two").cache_control("no-store"));
     let refused = "ours; fwd=uri-miss; fwd-status=200; detail=\"the response says no-store\"";
     assert_eq!(statuses(telling, "/other").await, [refused]);
+}
+
+/// Invalidating fails, but only after a turn.
+#[tokio::test]
+async fn an_invalidation_that_fails_after_its_caller_has_gone_is_not_forgotten() {
+    let origin = Origin::new();
+    let clock = ManualClock::new();
+    let faulty = FaultyBackend::new(MemoryBackend::default());
+    let layer = CacheLayer::new(Later(faulty.clone())).clock(clock.clone());
+    let cache = layer.layer(origin.clone());
+    origin.answers(ok("one").max_age(60));
+    let response = cache.clone().oneshot(get("/")).await.expect("a response");
+    response.into_body().collect().await.expect("a body");
+    settle().await;
+    clock.advance(Duration::from_secs(1));
+    faulty.fail(Operation::Invalidate);
+    origin.answers(ok("done"));
+    let post = Request::post("http://origin.test/")
+        .body(Empty::<Bytes>::new())
+        .expect("a request");
+    let mut posting = Box::pin(cache.clone().oneshot(post));
+    assert!(poll_fn(|cx| Poll::Ready(posting.as_mut().poll(cx).is_pending())).await);
+    drop(posting);
+    settle().await;
+    faulty.heal();
+    origin.answers(ok("two"));
+    let response = cache.oneshot(get("/")).await.expect("a response");
+    assert_eq!(outcome(&response), Outcome::Miss);
 }

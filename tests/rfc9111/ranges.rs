@@ -246,6 +246,28 @@ fn parts_are_kept_side_by_side() {
 }
 
 #[test]
+fn freshening_one_of_several_leaves_the_others() {
+    let mut cache = Scenario::private();
+    for (range, content_range, body) in [
+        ("bytes=0-3", "bytes 0-3/12", "0123"),
+        ("bytes=4-7", "bytes 4-7/12", "4567"),
+    ] {
+        let answer = part(content_range, body).max_age(600).etag("\"1\"");
+        cache.get("/").with("range", range).origin(answer).miss();
+    }
+    let asked = cache
+        .get("/")
+        .with("range", "bytes=0-3")
+        .mode(CacheMode::NoCache);
+    asked
+        .origin(not_modified().etag("\"1\""))
+        .revalidated()
+        .body("0123");
+    cache.get("/").with("range", "bytes=4-7").hit().body("4567");
+    cache.get("/").with("range", "bytes=0-3").hit().body("0123");
+}
+
+#[test]
 fn a_part_never_answers_for_the_whole() {
     let mut cache = Scenario::private();
     let part = || part("bytes 0-3/4", "0123");

@@ -72,8 +72,7 @@ impl Slot {
         if let Some(entry) = entries.iter_mut().find(|entry| entry.token == token) {
             entry.head = head.clone();
             // It may vary by other fields now, and be the same variant as another.
-            entries
-                .retain(|other| other.token == token || other.head.selecting() != head.selecting());
+            entries.retain(|other| other.token == token || !is_same_variant(&other.head, &head));
             self.set(entries);
         }
     }

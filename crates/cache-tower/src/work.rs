@@ -61,8 +61,14 @@ impl Engine {
             (None, Err(_)) => work.start(&*self.backend, now).wait().await,
             (None, Ok(runtime)) => {
                 let (backend, time) = (self.backend.clone(), self.backend_timeout);
+                let (distrust, key) = (self.distrust.clone(), invalidated.clone());
                 let task = runtime.spawn(async move {
-                    within(time, doing, work.start(&*backend, now).wait()).await
+                    let done = within(time, doing, work.start(&*backend, now).wait()).await;
+                    // Here, too: the caller may be gone by now.
+                    if let (Err(_), Some(key)) = (&done, key) {
+                        distrust.add(key, now);
+                    }
+                    done
                 });
                 budget
                     .wait(doing, async { task.await.unwrap_or(Ok(())) })

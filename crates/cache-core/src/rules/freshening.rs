@@ -92,9 +92,8 @@ fn says_that_it_may_be_stored(policy: &Policy, headers: &HeaderMap) -> bool {
 
 /// Whether the response to a HEAD request describes the stored response to GET (RFC 9111 §4.3.5).
 pub(crate) fn describes(head: &HeaderMap, stored: &StoredHead, length: u64) -> bool {
-    let tag = |headers: &HeaderMap| headers.get(ETAG).map(|etag| etag.as_bytes().to_vec());
-    let same_tag = match (tag(head), tag(&stored.headers)) {
-        (Some(new), Some(old)) => EntityTag::parse(&new) == EntityTag::parse(&old),
+    let same_tag = match (head.get(ETAG), stored.etag()) {
+        (Some(new), Some(old)) => EntityTag::parse(new.as_bytes()) == old,
         (Some(_), None) => false,
         (None, _) => true,
     };

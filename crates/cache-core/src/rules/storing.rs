@@ -86,7 +86,7 @@ pub(crate) fn store(
         head.headers.remove(SET_COOKIE);
     }
     // Only now, so that nothing that a field says is lost because it names itself.
-    for name in unstored_fields(policy, received.headers) {
+    for name in unstored_fields(policy, received.headers, &directives) {
         if name != DATE {
             head.headers.remove(name);
         }
@@ -134,10 +134,14 @@ pub(crate) fn describe(
 
 /// The names of the fields that are not stored from a response with these: those of the connection,
 /// and in a shared cache those that `private` names (RFC 9111 §3.1, §5.2.2.7).
-fn unstored_fields(policy: &Policy, headers: &HeaderMap) -> Vec<HeaderName> {
+fn unstored_fields(
+    policy: &Policy,
+    headers: &HeaderMap,
+    directives: &ResponseDirectives,
+) -> Vec<HeaderName> {
     let mut names = connection::hop_by_hop(headers);
     if policy.is_shared() {
-        names.extend(ResponseDirectives::read(headers, &policy.targets).private_fields);
+        names.extend_from_slice(&directives.private_fields);
     }
     names
 }
@@ -150,7 +154,8 @@ pub(crate) fn trailers(
     trailers: &HeaderMap,
 ) -> Option<HeaderMap> {
     let mut kept = unshared(trailers);
-    let no_cache = ResponseDirectives::read(headers, &policy.targets).no_cache_fields;
+    let directives = ResponseDirectives::read(headers, &policy.targets);
+    let unstored = unstored_fields(policy, headers, &directives);
     let never = [
         SET_COOKIE,
         CACHE_CONTROL,
@@ -160,10 +165,10 @@ pub(crate) fn trailers(
         AGE,
         EXPIRES,
     ];
-    for name in unstored_fields(policy, headers)
-        .into_iter()
-        .chain(no_cache)
-        .chain(never)
+    for name in unstored
+        .iter()
+        .chain(&directives.no_cache_fields)
+        .chain(&never)
     {
         kept.remove(name);
     }
