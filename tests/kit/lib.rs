@@ -19,4 +19,7 @@ pub use scenario::{Call, Scenario, Seen};
 mod backends;
 pub use backends::{FaultyBackend, Operation, RecordingBackend};
 
+mod log;
+pub use log::Log;
+
 pub mod contract;

@@ -14,7 +14,7 @@ use cache_tower::Cache;
 use http::Request;
 use http_body_util::{BodyExt, Full};
 use kit::{
-    Answer, FaultyBackend, ManualClock, Operation, Origin, Scenario, not_modified, ok, status,
+    Answer, FaultyBackend, Log, ManualClock, Operation, Origin, Scenario, not_modified, ok, status,
 };
 use tokio::time::Instant;
 use tower_service::Service;
@@ -110,6 +110,43 @@ async fn a_store_that_fails_at_anything_costs_no_response() {
         assert_eq!(faulty.send(get("/after"), fresh).await, "after");
         let response = faulty.cache.call(get("/after")).await.expect("a hit");
         assert_eq!(text(response).await, "after");
+    }
+}
+
+// alkem-io #6331: an outage filled the log, a line a request.
+#[tokio::test]
+async fn a_store_that_fails_is_told_once_and_once_when_it_is_back() {
+    let mut faulty = Faulty::new();
+    let log = Log::new();
+    let stale = ok("one").cache_control("no-cache").etag("\"1\"");
+    for (operation, what) in [
+        (Operation::Lookup, "Reading"),
+        (Operation::Publish, "Writing"),
+    ] {
+        faulty.backend.fail(operation);
+        for path in ["/1", "/2", "/3"] {
+            faulty.send(get(path), stale.clone()).await;
+        }
+        let lines = log.take();
+        assert!(
+            lines.len() == 1
+                && lines[0].starts_with("WARN")
+                && lines[0].contains(what)
+                && lines[0].contains("the store does not do its part"),
+            "{operation:?}: {lines:?}"
+        );
+        faulty.backend.heal();
+        for path in ["/1", "/2", "/3"] {
+            faulty.send(get(path), stale.clone()).await;
+        }
+        let lines = log.take();
+        assert!(
+            lines.len() == 1
+                && lines[0].starts_with("INFO")
+                && lines[0].contains(what)
+                && lines[0].contains("does its part again"),
+            "{operation:?}: {lines:?}"
+        );
     }
 }
 

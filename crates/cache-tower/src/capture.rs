@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use cache_core::{Answer, BackendError, BodyWriter, StoredHead, content_length};
+use cache_core::{Answer, BodyWriter, StoredHead, content_length};
 use http::HeaderMap;
 use tokio::runtime::Handle;
 use tracing::debug;
 
 use crate::budget::within;
 use crate::engine::Engine;
+use crate::health::Doing;
 
 /// A body on its way into the store.
 ///
@@ -52,7 +53,11 @@ impl Capture {
             );
             return false;
         }
-        writer.write(chunk).inspect_err(report).is_ok()
+        let written = writer.write(chunk);
+        if written.is_err() {
+            self.engine.health.note(Doing::Writing, &written);
+        }
+        written.is_ok()
     }
 
     /// Stores nothing.
@@ -82,18 +87,18 @@ impl Capture {
         let trailers = trailers
             .and_then(|trailers| self.engine.policy.stored_trailers(&self.headers, trailers));
         let mut publishing = match writer.publish(trailers) {
-            Answer::Now(published) => return published.unwrap_or_else(|error| report(&error)),
+            Answer::Now(published) => return self.engine.health.note(Doing::Writing, &published),
             Answer::Later(publishing) => publishing,
         };
         match publishing.as_mut().poll(cx) {
-            Poll::Ready(published) => published.unwrap_or_else(|error| report(&error)),
+            Poll::Ready(published) => self.engine.health.note(Doing::Writing, &published),
             Poll::Pending => {
                 let Ok(runtime) = Handle::try_current() else {
                     return;
                 };
                 let publishing = within(self.engine.backend_timeout, "publishing", publishing);
-                runtime
-                    .spawn(async move { publishing.await.unwrap_or_else(|error| report(&error)) });
+                let health = self.engine.health.clone();
+                runtime.spawn(async move { health.note(Doing::Writing, &publishing.await) });
             }
         }
     }
@@ -105,8 +110,4 @@ impl Drop for Capture {
             self.publish(None, &mut Context::from_waker(Waker::noop()));
         }
     }
-}
-
-fn report(error: &BackendError) {
-    debug!(error = error as &dyn std::error::Error, "not stored");
 }

@@ -15,7 +15,7 @@ use http::{Request, Response};
 use http_body::Body;
 use tokio::runtime::Handle;
 use tower_service::Service;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use crate::body::{BoxError, CacheBody};
 use crate::budget::Budget;
@@ -23,6 +23,7 @@ use crate::capture::Capture;
 use crate::clock::{Clock, SystemClock};
 use crate::distrust::Distrust;
 use crate::future::ResponseFuture;
+use crate::health::{Doing, Health};
 use crate::revalidations::Revalidations;
 use crate::work::Work;
 
@@ -37,6 +38,7 @@ pub(crate) struct Engine {
     pub(crate) cache_name: Option<CacheName>,
     revalidations: Arc<Revalidations>,
     pub(crate) distrust: Arc<Distrust>,
+    pub(crate) health: Arc<Health>,
 }
 
 impl Engine {
@@ -50,6 +52,7 @@ impl Engine {
             cache_name: None,
             revalidations: Arc::default(),
             distrust: Arc::default(),
+            health: Arc::default(),
         }
     }
 }
@@ -135,15 +138,13 @@ impl Engine {
         found: Result<Candidates, BackendError>,
         now: SystemTime,
     ) -> AfterLookup {
+        self.health.note(Doing::Reading, &found);
         match found {
             Ok(candidates) => {
                 let candidates = self.distrust.filter(lookup.key(), candidates);
                 lookup.next(&self.policy, head, &candidates, now)
             }
-            Err(error) => {
-                report("looking up", &error);
-                lookup.next_without_store(head)
-            }
+            Err(_) => lookup.next_without_store(head),
         }
     }
 
@@ -368,12 +369,4 @@ where
 async fn drain<B: Body>(body: B) {
     let mut body = pin!(body);
     while let Some(Ok(_)) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {}
-}
-
-/// Says that the store failed; the caller does not notice.
-pub(crate) fn report(doing: &'static str, error: &BackendError) {
-    warn!(
-        error = error as &dyn std::error::Error,
-        doing, "the store did not do its part"
-    );
 }

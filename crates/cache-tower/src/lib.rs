@@ -21,6 +21,7 @@ mod service;
 pub use service::Cache;
 
 mod future;
+mod health;
 pub use future::ResponseFuture;
 
 mod body;

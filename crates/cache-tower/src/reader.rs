@@ -27,20 +27,25 @@ pub(crate) struct Reader {
 
 enum Rest {
     Whole(Bytes),
-    Chunks {
-        chunks: Arc<[Bytes]>,
-        next: usize,
-    },
-    Remote {
-        body: Arc<dyn ReadBody>,
-        at: u64,
-        window: Option<Window>,
-        timeout: Duration,
-    },
+    Chunks { chunks: Arc<[Bytes]>, next: usize },
+    Remote(Remote),
+}
+
+/// What is left of a body in the store. The next window is asked for before it is wanted, so that
+/// its way is not waited for; so there are two windows in memory at most.
+struct Remote {
+    body: Arc<dyn ReadBody>,
+    at: u64,
+    end: u64,
+    window: Option<Window>,
+    timeout: Duration,
 }
 
 /// A read under way. A `Reader` is only ever polled by one task, so it need not be `Sync` itself.
-type Window = SyncWrapper<BoxFuture<'static, Result<Bytes, BackendError>>>;
+enum Window {
+    Coming(SyncWrapper<BoxFuture<'static, Result<Bytes, BackendError>>>),
+    Here(Result<Bytes, BackendError>),
+}
 
 impl Reader {
     pub(crate) fn empty() -> Self {
@@ -61,12 +66,13 @@ impl Reader {
                 chunks: chunks.clone(),
                 next: 0,
             },
-            Source::Remote(body) => Rest::Remote {
+            Source::Remote(body) => Rest::Remote(Remote {
                 body: body.clone(),
                 at: bytes.start,
+                end: bytes.end,
                 window: None,
                 timeout,
-            },
+            }),
         };
         let skip = match body.source() {
             Source::Remote(_) => 0,
@@ -145,23 +151,47 @@ impl Rest {
                 *next += 1;
                 Poll::Ready(Ok(chunk))
             }
-            Self::Remote {
-                body,
-                at,
-                window,
-                timeout,
-            } => {
-                let reading = window.get_or_insert_with(|| {
-                    let read = within(*timeout, "reading a stored body", body.read(*at));
-                    SyncWrapper::new(Box::pin(read))
-                });
-                let read = ready!(Pin::new(reading.get_mut()).poll(cx));
-                *window = None;
-                if let Ok(bytes) = &read {
-                    *at += bytes.len() as u64;
-                }
-                Poll::Ready(read)
+            Self::Remote(remote) => remote.poll_next(cx),
+        }
+    }
+}
+
+impl Remote {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, BackendError>> {
+        let read = match self.window.take().unwrap_or_else(|| self.ask()).poll(cx) {
+            Window::Here(read) => read,
+            coming => {
+                self.window = Some(coming);
+                return Poll::Pending;
             }
+        };
+        if let Ok(bytes) = &read {
+            self.at += bytes.len() as u64;
+            if !bytes.is_empty() && self.at < self.end {
+                self.window = Some(self.ask().poll(cx));
+            }
+        }
+        Poll::Ready(read)
+    }
+
+    fn ask(&self) -> Window {
+        let read = within(
+            self.timeout,
+            "reading a stored body",
+            self.body.read(self.at),
+        );
+        Window::Coming(SyncWrapper::new(Box::pin(read)))
+    }
+}
+
+impl Window {
+    fn poll(self, cx: &mut Context<'_>) -> Self {
+        match self {
+            Self::Coming(mut read) => match Pin::new(read.get_mut()).poll(cx) {
+                Poll::Ready(read) => Self::Here(read),
+                Poll::Pending => Self::Coming(read),
+            },
+            here @ Self::Here(_) => here,
         }
     }
 }

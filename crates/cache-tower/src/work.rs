@@ -7,7 +7,8 @@ use cache_core::{Answer, Backend, BackendError, Entry, PrimaryKey, StoredHead};
 use tokio::runtime::Handle;
 
 use crate::budget::{Budget, within};
-use crate::engine::{Engine, report};
+use crate::engine::Engine;
+use crate::health::Doing;
 
 /// What is to be done to the store.
 pub(crate) enum Work {
@@ -75,8 +76,8 @@ impl Engine {
                     .await
             }
         };
-        if let Err(error) = done {
-            report(doing, &error);
+        self.health.note(Doing::Writing, &done);
+        if done.is_err() {
             if let Some(key) = invalidated {
                 self.distrust.add(key, now);
             }
