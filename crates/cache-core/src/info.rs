@@ -29,6 +29,9 @@ pub struct CacheInfo {
     pub forwarded: Option<Reason>,
     /// What the origin answered, if it did.
     pub forwarded_status: Option<StatusCode>,
+    /// Another request for the same was on its way to the origin already, and its response answered
+    /// this one, too.
+    pub collapsed: bool,
 }
 
 /// What became of a request.
@@ -95,6 +98,7 @@ impl CacheInfo {
             stale_for: None,
             forwarded: None,
             forwarded_status: None,
+            collapsed: false,
         }
     }
 
@@ -105,6 +109,16 @@ impl CacheInfo {
             forwarded: Some(why),
             forwarded_status: status,
             ..self
+        }
+    }
+
+    /// The same, where another request was on its way to the origin because of this, and its response
+    /// answers this one, too.
+    #[must_use]
+    pub const fn with_collapsed_forward(self, why: Reason, status: StatusCode) -> Self {
+        Self {
+            collapsed: true,
+            ..self.with_forward(why, Some(status))
         }
     }
 
@@ -122,6 +136,9 @@ impl CacheInfo {
                 if let Some(status) = self.forwarded_status {
                     member.push_str("; fwd-status=");
                     member.push_str(status.as_str());
+                }
+                if self.collapsed {
+                    member.push_str("; collapsed");
                 }
                 if self.storing == Storing::Accepted {
                     member.push_str("; stored");

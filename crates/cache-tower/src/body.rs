@@ -6,12 +6,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use cache_core::BackendError;
+use cache_core::{BackendError, BoxFuture};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
+use sync_wrapper::SyncWrapper;
 
 use crate::capture::Capture;
 use crate::reader::Reader;
+use crate::rest::{Found, Rest};
+use crate::transfer::{self, Read};
 
 pin_project! {
     /// The body of a response: the inner service's, on its way to the caller and perhaps into the
@@ -31,7 +34,11 @@ pin_project! {
     #[project = KindProjection]
     enum Kind<B> {
         Origin { #[pin] inner: B, capture: Option<Box<Capture>> },
-        Stored { reader: Reader },
+        Stored { reader: Reader, given: u64, rest: Option<Box<Rest<B>>> },
+        Shared { reader: transfer::Reader, rest: Option<Box<Rest<B>>> },
+        /// The origin is asked for what could not be read; otherwise that is the error.
+        Asking { asking: SyncWrapper<BoxFuture<'static, Found<B>>>, error: Option<BodyError> },
+        Rest { #[pin] inner: B, skip: u64, left: u64 },
     }
 }
 
@@ -51,8 +58,27 @@ impl<B> CacheBody<B> {
 
     pub(crate) fn stored(reader: Reader) -> Self {
         Self {
-            kind: Kind::Stored { reader },
+            kind: Kind::Stored {
+                reader,
+                given: 0,
+                rest: None,
+            },
         }
+    }
+
+    /// One that others read, too.
+    pub(crate) fn shared(reader: transfer::Reader) -> Self {
+        Self {
+            kind: Kind::Shared { reader, rest: None },
+        }
+    }
+
+    /// The same, with a way to go on where it is lost.
+    pub(crate) fn or_rest(mut self, way: Rest<B>) -> Self {
+        if let Kind::Stored { rest, .. } | Kind::Shared { rest, .. } = &mut self.kind {
+            *rest = Some(Box::new(way));
+        }
+        self
     }
 }
 
@@ -67,58 +93,165 @@ where
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let (mut inner, capture) = match self.project().kind.project() {
-            KindProjection::Stored { reader } => {
-                return reader.poll_frame(cx).map_err(BodyError::stored);
-            }
-            KindProjection::Origin { inner, capture } => (inner, capture),
-        };
-        let frame = match ready!(inner.as_mut().poll_frame(cx)) {
-            Some(Ok(frame)) => frame.map_data(|mut data| data.copy_to_bytes(data.remaining())),
-            Some(Err(error)) => {
-                if let Some(mut capture) = capture.take() {
-                    capture.abandon();
+        let mut this = self;
+        loop {
+            let (error, rest) = match this.as_mut().project().kind.project() {
+                KindProjection::Origin { inner, capture } => {
+                    return poll_origin(inner, capture, cx);
                 }
-                return Poll::Ready(Some(Err(BodyError::inner(error))));
-            }
-            None => {
-                if let Some(mut capture) = capture.take() {
-                    capture.publish(None, cx);
+                KindProjection::Stored {
+                    reader,
+                    given,
+                    rest,
+                } => match ready!(reader.poll_frame(cx)) {
+                    Some(Ok(frame)) => {
+                        *given += frame.data_ref().map_or(0, |data| data.len() as u64);
+                        return Poll::Ready(Some(Ok(frame)));
+                    }
+                    None => return Poll::Ready(None),
+                    Some(Err(error)) => {
+                        let rest = rest.take().map(|rest| rest.ask(*given));
+                        (BodyError::stored(error), rest)
+                    }
+                },
+                KindProjection::Shared { reader, rest } => {
+                    let error = match ready!(reader.poll_read(cx)) {
+                        Read::Frame(frame) => return Poll::Ready(Some(Ok(frame))),
+                        Read::End => return Poll::Ready(None),
+                        Read::Broken(error) => error,
+                        Read::LeftBehind => BodyError::shared(),
+                    };
+                    (error, rest.take().map(|rest| rest.ask(reader.given())))
                 }
-                return Poll::Ready(None);
-            }
-        };
-        if let Some(mut capturing) = capture.take() {
-            if let Some(trailers) = frame.trailers_ref() {
-                capturing.publish(Some(trailers), cx);
-            } else if frame
-                .data_ref()
-                .is_some_and(|data| !capturing.write(data.clone()))
-            {
-                capturing.abandon();
-            } else if inner.is_end_stream() {
-                capturing.publish(None, cx);
-            } else {
-                *capture = Some(capturing);
-            }
+                KindProjection::Asking { asking, error } => {
+                    match ready!(Pin::new(asking.get_mut()).poll(cx)) {
+                        Some((inner, bytes)) => {
+                            let kind = Kind::Rest {
+                                inner,
+                                skip: bytes.start,
+                                left: bytes.end - bytes.start,
+                            };
+                            this.as_mut().project().kind.set(kind);
+                            continue;
+                        }
+                        None => (error.take().unwrap_or_else(BodyError::shared), None),
+                    }
+                }
+                KindProjection::Rest { inner, skip, left } => {
+                    match ready!(poll_rest(inner, skip, left, cx)) {
+                        Ok(frame) => return Poll::Ready(frame.map(Ok)),
+                        Err(error) => (error, None),
+                    }
+                }
+            };
+            let kind = match rest {
+                Some(asking) => Kind::Asking {
+                    asking,
+                    error: Some(error),
+                },
+                None => {
+                    // Nothing comes after an error.
+                    this.as_mut().project().kind.set(Self::default().kind);
+                    return Poll::Ready(Some(Err(error)));
+                }
+            };
+            this.as_mut().project().kind.set(kind);
         }
-        Poll::Ready(Some(Ok(frame)))
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             // While there is something to store, the end has to be seen.
             Kind::Origin { inner, capture } => capture.is_none() && inner.is_end_stream(),
-            Kind::Stored { reader } => reader.is_end_stream(),
+            Kind::Stored { reader, .. } => reader.is_end_stream(),
+            Kind::Shared { reader, .. } => reader.is_end_stream(),
+            Kind::Asking { .. } => false,
+            Kind::Rest { left, .. } => *left == 0,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Origin { inner, .. } => inner.size_hint(),
-            Kind::Stored { reader } => reader.size_hint(),
+            Kind::Stored { reader, .. } => reader.size_hint(),
+            Kind::Shared { reader, .. } => reader.size_hint(),
+            Kind::Asking { .. } => SizeHint::default(),
+            Kind::Rest { left, .. } => SizeHint::with_exact(*left),
         }
     }
+}
+
+/// The next frame of the inner service's body, which is stored on its way.
+fn poll_origin<B>(
+    mut inner: Pin<&mut B>,
+    capture: &mut Option<Box<Capture>>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, BodyError>>>
+where
+    B: Body<Error: Into<BoxError>>,
+{
+    let frame = match ready!(inner.as_mut().poll_frame(cx)) {
+        Some(Ok(frame)) => frame.map_data(|mut data| data.copy_to_bytes(data.remaining())),
+        Some(Err(error)) => {
+            if let Some(mut capture) = capture.take() {
+                capture.abandon();
+            }
+            return Poll::Ready(Some(Err(BodyError::inner(error))));
+        }
+        None => {
+            if let Some(mut capture) = capture.take() {
+                capture.publish(None, cx);
+            }
+            return Poll::Ready(None);
+        }
+    };
+    if let Some(mut capturing) = capture.take() {
+        if let Some(trailers) = frame.trailers_ref() {
+            capturing.publish(Some(trailers), cx);
+        } else if frame
+            .data_ref()
+            .is_some_and(|data| !capturing.write(data.clone()))
+        {
+            capturing.abandon();
+        } else if inner.is_end_stream() {
+            capturing.publish(None, cx);
+        } else {
+            *capture = Some(capturing);
+        }
+    }
+    Poll::Ready(Some(Ok(frame)))
+}
+
+/// The next of the `left` bytes behind the first `skip`.
+fn poll_rest<B>(
+    mut inner: Pin<&mut B>,
+    skip: &mut u64,
+    left: &mut u64,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Option<Frame<Bytes>>, BodyError>>
+where
+    B: Body<Error: Into<BoxError>>,
+{
+    while *left > 0 {
+        let frame = match ready!(inner.as_mut().poll_frame(cx)) {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => return Poll::Ready(Err(BodyError::inner(error))),
+            None => return Poll::Ready(Err(BodyError::inner("the rest of the body is too short"))),
+        };
+        let Ok(mut data) = frame.into_data() else {
+            continue;
+        };
+        let skipped = (*skip).min(data.remaining() as u64);
+        *skip -= skipped;
+        data.advance(usize::try_from(skipped).unwrap_or(usize::MAX));
+        let length = (*left).min(data.remaining() as u64);
+        if length > 0 {
+            *left -= length;
+            let data = data.copy_to_bytes(usize::try_from(length).unwrap_or(usize::MAX));
+            return Poll::Ready(Ok(Some(Frame::data(data))));
+        }
+    }
+    Poll::Ready(Ok(None))
 }
 
 impl<B> Default for CacheBody<B> {
@@ -136,6 +269,8 @@ impl<B> fmt::Debug for CacheBody<B> {
             } => "CacheBody(origin, being stored)",
             Kind::Origin { capture: None, .. } => "CacheBody(origin)",
             Kind::Stored { .. } => "CacheBody(stored)",
+            Kind::Shared { .. } => "CacheBody(shared)",
+            Kind::Asking { .. } | Kind::Rest { .. } => "CacheBody(rest)",
         })
     }
 }
@@ -155,13 +290,16 @@ pub enum BodyErrorKind {
     Inner,
     /// A stored body could not be read to its end.
     Stored,
+    /// A body that other requests read, too, could not be read to its end: this one was too slow, or
+    /// it broke off.
+    Shared,
 }
 
 /// The cause of a [`BodyError`].
 pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
 
 impl BodyError {
-    fn inner(error: impl Into<BoxError>) -> Self {
+    pub(crate) fn inner(error: impl Into<BoxError>) -> Self {
         Self {
             kind: BodyErrorKind::Inner,
             source: error.into(),
@@ -172,6 +310,13 @@ impl BodyError {
         Self {
             kind: BodyErrorKind::Stored,
             source: error.into(),
+        }
+    }
+
+    fn shared() -> Self {
+        Self {
+            kind: BodyErrorKind::Shared,
+            source: "it went on without this request".into(),
         }
     }
 
@@ -187,6 +332,7 @@ impl fmt::Display for BodyError {
         f.write_str(match self.kind {
             BodyErrorKind::Inner => "reading a body from the origin failed",
             BodyErrorKind::Stored => "reading a stored body failed",
+            BodyErrorKind::Shared => "reading a body together with other requests failed",
         })
     }
 }

@@ -11,7 +11,6 @@ use tracing::debug;
 
 use crate::budget::within;
 use crate::engine::Engine;
-use crate::health::Doing;
 
 /// A body on its way into the store.
 ///
@@ -55,7 +54,7 @@ impl Capture {
         }
         let written = writer.write(chunk);
         if written.is_err() {
-            self.engine.health.note(Doing::Writing, &written);
+            self.engine.note_writing(&written);
         }
         written.is_ok()
     }
@@ -70,6 +69,16 @@ impl Capture {
     /// The caller does not wait for it: a store that answers later is polled once, so that what it
     /// sends is sent before whatever the caller asks next, and then left to a task.
     pub(crate) fn publish(&mut self, trailers: Option<&HeaderMap>, cx: &mut Context<'_>) {
+        self.publish_keeping(trailers, cx, ());
+    }
+
+    /// The same; `kept` is dropped when it is visible, or is not stored.
+    pub(crate) fn publish_keeping(
+        &mut self,
+        trailers: Option<&HeaderMap>,
+        cx: &mut Context<'_>,
+        kept: impl Send + 'static,
+    ) {
         let Some(writer) = self.writer.take() else {
             return;
         };
@@ -87,18 +96,21 @@ impl Capture {
         let trailers = trailers
             .and_then(|trailers| self.engine.policy.stored_trailers(&self.headers, trailers));
         let mut publishing = match writer.publish(trailers) {
-            Answer::Now(published) => return self.engine.health.note(Doing::Writing, &published),
+            Answer::Now(published) => return self.engine.note_writing(&published),
             Answer::Later(publishing) => publishing,
         };
         match publishing.as_mut().poll(cx) {
-            Poll::Ready(published) => self.engine.health.note(Doing::Writing, &published),
+            Poll::Ready(published) => self.engine.note_writing(&published),
             Poll::Pending => {
                 let Ok(runtime) = Handle::try_current() else {
                     return;
                 };
                 let publishing = within(self.engine.backend_timeout, "publishing", publishing);
-                let health = self.engine.health.clone();
-                runtime.spawn(async move { health.note(Doing::Writing, &publishing.await) });
+                let engine = self.engine.clone();
+                runtime.spawn(async move {
+                    engine.note_writing(&publishing.await);
+                    drop(kept);
+                });
             }
         }
     }

@@ -8,12 +8,13 @@ use std::time::{Duration, SystemTime};
 
 use cache_core::{
     AfterForward, AfterLookup, Answer, Backend, BackendError, Begin, CacheInfo, CacheName,
-    Candidates, Forward, Lookup, Outcome, Policy, Reason, RequestHead, Reuse, StoredHead, Storing,
-    Unsafe, Upkeep,
+    Candidates, Digest, Entry, Forward, Lookup, Outcome, Policy, Reason, RequestHead, Reuse,
+    SelectingField, StoredHead, Storing, Token, Unsafe, Upkeep, content_length,
 };
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::Body;
 use tokio::runtime::Handle;
+use tokio::time::{Instant, timeout_at};
 use tower_service::Service;
 use tracing::debug;
 
@@ -22,9 +23,12 @@ use crate::budget::Budget;
 use crate::capture::Capture;
 use crate::clock::{Clock, SystemClock};
 use crate::distrust::Distrust;
+use crate::flights::{FlightKey, Flights, Lead, Place, Progress};
 use crate::future::ResponseFuture;
 use crate::health::{Doing, Health};
+use crate::rest::Rest;
 use crate::revalidations::Revalidations;
+use crate::transfer::{self, Transfer};
 use crate::work::Work;
 
 /// What all services of one layer share.
@@ -36,6 +40,8 @@ pub(crate) struct Engine {
     pub(crate) backend_budget: Duration,
     pub(crate) backend_timeout: Duration,
     pub(crate) cache_name: Option<CacheName>,
+    pub(crate) coalescing_wait: Duration,
+    flights: Arc<Flights>,
     revalidations: Arc<Revalidations>,
     pub(crate) distrust: Arc<Distrust>,
     pub(crate) health: Arc<Health>,
@@ -50,6 +56,8 @@ impl Engine {
             backend_budget: Duration::from_millis(50),
             backend_timeout: Duration::from_secs(5),
             cache_name: None,
+            coalescing_wait: Duration::from_secs(5),
+            flights: Arc::default(),
             revalidations: Arc::default(),
             distrust: Arc::default(),
             health: Arc::default(),
@@ -71,13 +79,19 @@ where
     ResBody: Body<Error: Into<BoxError>> + Send + 'static,
 {
     let now = engine.clock.now();
+    let ended = engine.flights.all_ended();
     let head = RequestHead::from(&request).with_content(!request.body().is_end_stream());
     let exchange = || Exchange {
         engine: engine.clone(),
         inner: inner.clone(),
         budget: Budget::new(engine.backend_budget),
+        all_ended: ended,
+        ended: None,
     };
     let step = match Begin::new(&engine.policy, &head, now) {
+        Begin::Lookup(lookup) if !engine.health.may_ask(now) => {
+            Step::from(lookup.next_without_store(&head))
+        }
         Begin::Lookup(lookup) => match engine.look_up_now(&lookup, head, now) {
             Some(found) => Step::from(engine.judge(lookup, &head, found, now)),
             None => return ResponseFuture::waiting(exchange().look_up(lookup, request, now)),
@@ -88,7 +102,9 @@ where
         Begin::Bypass(reason) => Step::Bypass(reason),
     };
     match step {
-        Step::Reuse(reuse) => ResponseFuture::answered(engine.answer(reuse, now)),
+        Step::Reuse(reuse) if !reuse.is_remote() => {
+            ResponseFuture::answered(engine.answer(reuse, now))
+        }
         step => ResponseFuture::waiting(exchange().go_on(step, request, now)),
     }
 }
@@ -138,7 +154,7 @@ impl Engine {
         found: Result<Candidates, BackendError>,
         now: SystemTime,
     ) -> AfterLookup {
-        self.health.note(Doing::Reading, &found);
+        self.health.note(Doing::Reading, &found, now);
         match found {
             Ok(candidates) => {
                 let candidates = self.distrust.filter(lookup.key(), candidates);
@@ -146,6 +162,11 @@ impl Engine {
             }
             Err(_) => lookup.next_without_store(head),
         }
+    }
+
+    /// Takes note of how writing to the store ended.
+    pub(crate) fn note_writing<T>(&self, done: &Result<T, BackendError>) {
+        self.health.note(Doing::Writing, done, self.clock.now());
     }
 
     /// Stores the body of a response on its way to the caller.
@@ -167,13 +188,86 @@ impl Engine {
         }
         response.map(|body| CacheBody::origin(body, capture))
     }
+
+    /// The same, for all who wait for it as well.
+    fn capture_for_all<B>(
+        self: &Arc<Self>,
+        head: StoredHead,
+        response: Response<B>,
+        lead: Lead,
+    ) -> Response<CacheBody<B>>
+    where
+        B: Body<Error: Into<BoxError>> + Send + 'static,
+    {
+        let shared = Arc::new(head.clone());
+        let capture = Capture::new(self, head, response.headers());
+        response.map(|body| {
+            let incoming = Box::pin(CacheBody::origin(body, None));
+            CacheBody::shared(Transfer::begin(incoming, capture, lead, shared))
+        })
+    }
+
+    /// Whether a response that is on its way to another answers this request, too.
+    fn judge_arriving(
+        &self,
+        head: &Arc<StoredHead>,
+        request: RequestHead<'_>,
+        now: SystemTime,
+    ) -> Option<Reuse> {
+        let Begin::Lookup(lookup) = Begin::new(&self.policy, &request, now) else {
+            return None;
+        };
+        let entry = Entry {
+            head: head.clone(),
+            body: transfer::placeholder(content_length(head.headers())),
+            token: Token(0),
+        };
+        match lookup.next(&self.policy, &request, &[entry], now) {
+            AfterLookup::Reuse(reuse) => Some(reuse),
+            _ => None,
+        }
+    }
+
+    /// The digest of what a request has in the fields that a response was selected by, if any.
+    fn variant_of(&self, head: &StoredHead, request: RequestHead<'_>) -> Option<Digest> {
+        let begin = Begin::new(&self.policy, &request, self.clock.now());
+        match begin {
+            Begin::Lookup(lookup) if !head.selecting().is_empty() => {
+                let names = head.selecting().iter().map(SelectingField::name);
+                Some(lookup.query(&self.policy, request).variant(names))
+            }
+            _ => None,
+        }
+    }
 }
+
+/// Whether a response is for others than the one who asked: fresh, and whole.
+fn is_for_all(head: &StoredHead, now: SystemTime) -> bool {
+    !head.remaining(now).is_zero()
+        && !head.freshness().always_validate
+        && head.status() != StatusCode::PARTIAL_CONTENT
+}
+
+/// How many flights a request waits for, one after the other.
+const MOST_FLIGHTS: usize = 4;
 
 /// A request on its way, and what it takes along.
 struct Exchange<S> {
     engine: Arc<Engine>,
     inner: S,
     budget: Budget,
+    /// How many flights had ended when the store was asked.
+    all_ended: u64,
+    /// The same for this key, or another with the same hash, where the store took its time.
+    ended: Option<u64>,
+}
+
+/// What became of a request that others may have asked already.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made")]
+enum Turn<ReqBody, Response> {
+    Answered(Response),
+    /// It goes on by itself.
+    Alone(Step, Request<ReqBody>),
 }
 
 impl<S> Exchange<S> {
@@ -190,6 +284,7 @@ impl<S> Exchange<S> {
         ReqBody: Body + Send + 'static,
         ResBody: Body<Error: Into<BoxError>> + Send + 'static,
     {
+        self.ended = Some(self.engine.flights.ended(lookup.key()));
         let head = RequestHead::from(&request);
         let query = lookup.query(&self.engine.policy, head);
         let found = self.engine.backend.lookup(query, now);
@@ -211,14 +306,23 @@ impl<S> Exchange<S> {
         ReqBody: Body + Send + 'static,
         ResBody: Body<Error: Into<BoxError>> + Send + 'static,
     {
+        let (step, request) = match step {
+            Step::Forward(forward) if self.may_share(&forward) => {
+                match self.forward_together(forward, request).await? {
+                    Turn::Answered(response) => return Ok(response),
+                    Turn::Alone(step, request) => (step, request),
+                }
+            }
+            step => (step, request),
+        };
         match step {
-            Step::Reuse(reuse) => Ok(self.engine.answer(reuse, now)),
+            Step::Reuse(reuse) => Ok(self.reuse(reuse, request, now)),
             Step::ReuseWhileRevalidating(reuse, forward) => {
                 let response = self.engine.answer(reuse, now);
                 self.revalidate_in_background(forward, request);
                 Ok(response)
             }
-            Step::Forward(forward) => self.forward(forward, request).await,
+            Step::Forward(forward) => self.forward(forward, request, None).await,
             Step::Unsafe(unsafe_method) => self.forward_unsafe(unsafe_method, request).await,
             Step::Unsatisfiable(reason) => Ok(self.engine.unsatisfiable(reason)),
             Step::Bypass(reason) => {
@@ -228,14 +332,176 @@ impl<S> Exchange<S> {
         }
     }
 
+    /// A stored response as the answer. Where its body is in a store that may go away meanwhile, the
+    /// request, which was not sent, is kept for the rest of it.
+    fn reuse<ReqBody, ResBody>(
+        &self,
+        reuse: Reuse,
+        request: Request<ReqBody>,
+        now: SystemTime,
+    ) -> Response<CacheBody<ResBody>>
+    where
+        S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
+        S::Future: Send,
+        ReqBody: Send + 'static,
+        ResBody: Send + 'static,
+    {
+        let continuation = reuse.continuation().filter(|_| reuse.is_remote());
+        let response = self.engine.answer(reuse, now);
+        match continuation {
+            Some(continuation) => {
+                let rest = Rest::new(continuation, self.inner.clone(), request);
+                response.map(|body: CacheBody<ResBody>| body.or_rest(rest))
+            }
+            None => response,
+        }
+    }
+
+    fn may_share(&self, forward: &Forward) -> bool {
+        !self.engine.coalescing_wait.is_zero()
+            && forward.can_be_shared()
+            && Handle::try_current().is_ok()
+    }
+
+    /// Asks the origin, or waits for another who has asked for the same.
+    async fn forward_together<ReqBody, ResBody>(
+        &mut self,
+        forward: Forward,
+        request: Request<ReqBody>,
+    ) -> Result<Turn<ReqBody, Response<CacheBody<ResBody>>>, S::Error>
+    where
+        S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
+        S::Future: Send,
+        S::Error: Send,
+        ReqBody: Body + Send + 'static,
+        ResBody: Body<Error: Into<BoxError>> + Send + 'static,
+    {
+        let engine = self.engine.clone();
+        let wait = engine.coalescing_wait;
+        let deadline = Instant::now() + wait;
+        let mut key = FlightKey {
+            key: forward.key().clone(),
+            variant: None,
+        };
+        for _ in 0..MOST_FLIGHTS {
+            let mut progress = match engine.flights.join(key.clone(), wait) {
+                Place::Alone => break,
+                Place::Leader(lead) => {
+                    // Another may have come and gone since the store was asked.
+                    if let Some(step) = self.look_again((&request).into(), true).await {
+                        lead.tell(Progress::Stored);
+                        return Ok(Turn::Alone(step, request));
+                    }
+                    let response = self.forward(forward, request, Some(lead)).await?;
+                    return Ok(Turn::Answered(response));
+                }
+                Place::Waiter(progress) => progress,
+            };
+            let told = progress.wait_for(|progress| !matches!(progress, Progress::Asking));
+            let told = match timeout_at(deadline, told).await {
+                Err(_) => break,
+                Ok(told) => told.map_or(Progress::Abandoned, |progress| progress.clone()),
+            };
+            match told {
+                Progress::Asking | Progress::Abandoned => {}
+                Progress::Solitary => break,
+                Progress::Stored => {
+                    if let Some(step) = self.look_again((&request).into(), false).await {
+                        return Ok(Turn::Alone(step, request));
+                    }
+                    break;
+                }
+                Progress::Arriving(head, transfer) => {
+                    let Some(transfer) = transfer.upgrade() else {
+                        continue;
+                    };
+                    let now = engine.clock.now();
+                    if let Some(reuse) = engine.judge_arriving(&head, (&request).into(), now) {
+                        let Some(reader) = transfer.join() else {
+                            break;
+                        };
+                        let why = forward.reason();
+                        let response = self.share(reuse, reader, why, request, now);
+                        return Ok(Turn::Answered(response));
+                    }
+                    // Those who were not meant wait for each other, if they ask for the same.
+                    let variant = engine.variant_of(&head, (&request).into());
+                    if key.variant.is_some() || variant.is_none_or(|own| own == head.variant()) {
+                        break;
+                    }
+                    key.variant = variant;
+                }
+            }
+        }
+        Ok(Turn::Alone(Step::Forward(forward), request))
+    }
+
+    /// Looks into the store again, where something may have been stored; `None`: there is nothing
+    /// that answers. A leader looks only if another may have ended meanwhile.
+    async fn look_again(&mut self, head: RequestHead<'_>, is_leader: bool) -> Option<Step> {
+        let now = self.engine.clock.now();
+        let Begin::Lookup(lookup) = Begin::new(&self.engine.policy, &head, now) else {
+            return None;
+        };
+        if self.engine.health.rests(now) {
+            return None;
+        }
+        let flights = &self.engine.flights;
+        if is_leader
+            && (self.all_ended == flights.all_ended()
+                || self.ended == Some(flights.ended(lookup.key())))
+        {
+            return None;
+        }
+        let query = lookup.query(&self.engine.policy, head);
+        let found = self.engine.backend.lookup(query, now);
+        let found = self.budget.spend("looking up", found).await;
+        match Step::from(self.engine.judge(lookup, &head, found, now)) {
+            Step::Forward(_) => None,
+            step => Some(step),
+        }
+    }
+
+    /// A response that another asked for, while it arrives.
+    fn share<ReqBody, ResBody>(
+        &self,
+        reuse: Reuse,
+        reader: transfer::Reader,
+        why: Reason,
+        request: Request<ReqBody>,
+        now: SystemTime,
+    ) -> Response<CacheBody<ResBody>>
+    where
+        S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
+        S::Future: Send,
+        ReqBody: Send + 'static,
+        ResBody: Send + 'static,
+    {
+        let info = CacheInfo::unstored(Outcome::Miss, why, Storing::Accepted)
+            .with_collapsed_forward(why, reuse.status());
+        let continuation = reuse.continuation().filter(|rest| rest.left(0) > 0);
+        let response = self.engine.respond(reuse, info, now);
+        response.map(|_: CacheBody<ResBody>| {
+            let body = CacheBody::shared(reader);
+            match continuation {
+                Some(continuation) => {
+                    body.or_rest(Rest::new(continuation, self.inner.clone(), request))
+                }
+                None => body,
+            }
+        })
+    }
+
+    /// Asks the origin. Whoever leads tells those who wait what it answered.
     async fn forward<ReqBody, ResBody>(
         &mut self,
         forward: Forward,
         mut request: Request<ReqBody>,
+        lead: Option<Lead>,
     ) -> Result<Response<CacheBody<ResBody>>, S::Error>
     where
         S: Service<Request<ReqBody>, Response = Response<ResBody>>,
-        ResBody: Body,
+        ResBody: Body<Error: Into<BoxError>> + Send + 'static,
     {
         forward.prepare(request.headers_mut());
         let why = forward.reason();
@@ -257,7 +523,17 @@ impl<S> Exchange<S> {
         let status = Some(response.status());
         match forward.next(&self.engine.policy, (&response).into(), now) {
             AfterForward::Store(head) => {
-                let response = self.engine.capture(head, response).await;
+                let response = match lead {
+                    Some(lead) if is_for_all(&head, now) => {
+                        self.engine.capture_for_all(head, response, lead)
+                    }
+                    lead => {
+                        if let Some(lead) = lead {
+                            lead.tell(Progress::Solitary);
+                        }
+                        self.engine.capture(head, response).await
+                    }
+                };
                 let info = CacheInfo::unstored(Outcome::Miss, why, Storing::Accepted);
                 Ok(self
                     .engine
@@ -267,10 +543,16 @@ impl<S> Exchange<S> {
                 // Nobody reads its body.
                 drop(response);
                 self.keep_up(upkeep, now).await;
+                if let Some(lead) = lead {
+                    lead.tell(Progress::Stored);
+                }
                 let info = reuse.info(now).with_forward(why, status);
                 Ok(self.engine.respond(reuse, info, now))
             }
             AfterForward::Pass(why_not_stored, upkeep) => {
+                if let Some(lead) = lead {
+                    lead.tell(Progress::Solitary);
+                }
                 self.keep_up(upkeep, now).await;
                 Ok(self
                     .engine
@@ -342,7 +624,7 @@ impl<S> Exchange<S> {
             return;
         };
         runtime.spawn(async move {
-            match self.forward(forward, request).await {
+            match self.forward(forward, request, None).await {
                 // What is stored becomes visible when it has been read.
                 Ok(response) if response.body().is_stored() => {}
                 Ok(response) => drain(response.into_body()).await,
@@ -354,7 +636,7 @@ impl<S> Exchange<S> {
 }
 
 /// Waits until a service is ready, and calls it.
-async fn call_when_ready<S, Request>(
+pub(crate) async fn call_when_ready<S, Request>(
     service: &mut S,
     request: Request,
 ) -> Result<S::Response, S::Error>

@@ -1,16 +1,24 @@
-//! Whether the store does its part, told once per change.
+//! Whether the store does its part: told once per change, and left alone for a while where it does
+//! not.
 
 use std::error::Error;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use cache_core::{BackendError, BackendErrorKind};
 use tracing::{debug, info, warn};
 
 /// Whether the store does its part. It can be read while it cannot be written: full, or a replica.
+///
+/// After a few failures in a row it is asked nothing for a while; then one request tries, for all.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     reading_fails: AtomicBool,
     writing_fails: AtomicBool,
+    /// Failures in a row.
+    failures: AtomicU32,
+    /// Until when nothing is asked of it, in milliseconds since 1970; zero: it is asked.
+    rests_until: AtomicU64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -20,8 +28,31 @@ pub(crate) enum Doing {
 }
 
 impl Health {
+    /// Whether the store is to be left alone.
+    pub(crate) fn rests(&self, now: SystemTime) -> bool {
+        let until = self.rests_until.load(Ordering::Relaxed);
+        // A clock that was set back does not prolong it.
+        until != 0 && (until.saturating_sub(PAUSE_MILLIS)..until).contains(&millis(now))
+    }
+
+    /// Whether the store may be asked by this request: it does not rest, or it is time that one of
+    /// all requests tries.
+    pub(crate) fn may_ask(&self, now: SystemTime) -> bool {
+        let until = self.rests_until.load(Ordering::Relaxed);
+        if until == 0 {
+            return true;
+        }
+        if self.rests(now) {
+            return false;
+        }
+        let again = millis(now).saturating_add(PAUSE_MILLIS);
+        self.rests_until
+            .compare_exchange(until, again, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
+    }
+
     /// Takes note of how an operation ended.
-    pub(crate) fn note<T>(&self, doing: Doing, done: &Result<T, BackendError>) {
+    pub(crate) fn note<T>(&self, doing: Doing, done: &Result<T, BackendError>, now: SystemTime) {
         let fails = match doing {
             Doing::Reading => &self.reading_fails,
             Doing::Writing => &self.writing_fails,
@@ -29,6 +60,10 @@ impl Health {
         match done {
             Ok(_) => {
                 // Loaded first: a store that does its part is the rule, and nobody then writes.
+                if self.failures.load(Ordering::Relaxed) != 0 {
+                    self.failures.store(0, Ordering::Relaxed);
+                    self.rests_until.store(0, Ordering::Relaxed);
+                }
                 if fails.load(Ordering::Relaxed) && fails.swap(false, Ordering::Relaxed) {
                     info!(?doing, "the store does its part again");
                 }
@@ -37,6 +72,13 @@ impl Health {
                 debug!(error = error as &dyn Error, "not stored");
             }
             Err(error) => {
+                // One that refuses to write can still be read.
+                let is_away =
+                    matches!(doing, Doing::Reading) || error.kind() == BackendErrorKind::TimedOut;
+                if is_away && self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES {
+                    let until = millis(now).saturating_add(PAUSE_MILLIS);
+                    self.rests_until.store(until, Ordering::Relaxed);
+                }
                 let error = error as &dyn Error;
                 if fails.swap(true, Ordering::Relaxed) {
                     debug!(error, ?doing, "the store does not do its part");
@@ -51,3 +93,14 @@ impl Health {
         }
     }
 }
+
+fn millis(now: SystemTime) -> u64 {
+    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// After how many failures in a row the store is left alone.
+const FAILURES: u32 = 5;
+
+/// For how long.
+const PAUSE_MILLIS: u64 = 1_000;

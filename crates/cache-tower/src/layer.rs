@@ -58,6 +58,18 @@ impl CacheLayer {
         self
     }
 
+    /// How long a request waits for another for the same that is on its way to the origin already,
+    /// until it is sent by itself; and for how long others are made to wait for that one. Zero: never.
+    /// Default: 5 seconds.
+    ///
+    /// Whoever waits gets the same response while it arrives, if it is fresh and answers its own
+    /// fields, too; otherwise it is sent by itself at once, and for a while nobody waits for that key.
+    #[must_use]
+    pub fn coalescing_wait(mut self, wait: Duration) -> Self {
+        Arc::make_mut(&mut self.engine).coalescing_wait = wait;
+        self
+    }
+
     /// The longest that one operation on the backend may take which is not on the way of a request:
     /// making a stored response visible, what is left to the background, and each part of a stored
     /// body that is read. Default: 5 seconds.

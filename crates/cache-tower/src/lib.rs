@@ -20,6 +20,7 @@ pub use layer::CacheLayer;
 mod service;
 pub use service::Cache;
 
+mod flights;
 mod future;
 mod health;
 pub use future::ResponseFuture;
@@ -43,5 +44,7 @@ mod capture;
 mod distrust;
 mod engine;
 mod reader;
+mod rest;
 mod revalidations;
+mod transfer;
 mod work;

@@ -8,7 +8,6 @@ use tokio::runtime::Handle;
 
 use crate::budget::{Budget, within};
 use crate::engine::Engine;
-use crate::health::Doing;
 
 /// What is to be done to the store.
 pub(crate) enum Work {
@@ -76,7 +75,7 @@ impl Engine {
                     .await
             }
         };
-        self.health.note(Doing::Writing, &done);
+        self.note_writing(&done);
         if done.is_err() {
             if let Some(key) = invalidated {
                 self.distrust.add(key, now);

@@ -98,6 +98,26 @@ impl Forward {
         &self.asked.key
     }
 
+    /// Whether others that ask for the same may have the same response: nothing in the request is
+    /// about itself, as a range, a precondition or the wish for validation.
+    #[must_use]
+    pub fn can_be_shared(&self) -> bool {
+        let asked = &*self.asked;
+        asked.method == Method::GET
+            && matches!(asked.mode, CacheMode::Default | CacheMode::ForceCache)
+            && matches!(
+                self.reason,
+                Reason::UriMiss
+                    | Reason::VaryMiss
+                    | Reason::PartialMiss
+                    | Reason::Stale
+                    | Reason::BackendUnavailable
+            )
+            && ![RANGE, IF_RANGE, IF_NONE_MATCH, IF_MODIFIED_SINCE]
+                .iter()
+                .any(|name| asked.headers.contains_key(name))
+    }
+
     /// The identity of the stored response that may be validated, if there is one.
     #[must_use]
     pub fn stored_token(&self) -> Option<Token> {

@@ -12,11 +12,13 @@
 //!        └─ Unsafe ── next ── invalidation, seldom a Store
 //! ```
 
+mod continuation;
 mod forward;
 mod lookup;
 mod reuse;
 mod unsafe_method;
 
+pub use continuation::Continuation;
 pub use forward::{AfterForward, Forward, Upkeep};
 pub use lookup::{AfterLookup, Lookup};
 pub use reuse::Reuse;

@@ -3,10 +3,11 @@
 use std::ops::Range;
 use std::time::SystemTime;
 
-use http::header::{AGE, CONTENT_LENGTH, CONTENT_RANGE, DATE, HeaderMap, HeaderValue};
+use http::header::{AGE, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, HeaderMap, HeaderValue};
 use http::{StatusCode, Version};
 
-use crate::backend::{Entry, StoredBody};
+use super::continuation::Continuation;
+use crate::backend::{Entry, Source, StoredBody};
 use crate::header::range::{self, ByteRange, Part};
 use crate::info::{CacheInfo, Outcome, Storing};
 use crate::reason::Reason;
@@ -132,6 +133,27 @@ impl Reuse {
             }
             _ => None,
         }
+    }
+
+    /// Whether there is a body to send that is still in the store.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        matches!(self.entry.body.source(), Source::Remote(_)) && self.body().is_some()
+    }
+
+    /// How to go on from the origin where the body cannot be read to its end; `None`: there is no
+    /// strong entity tag that would tell whether it is the same.
+    #[must_use]
+    pub fn continuation(&self) -> Option<Continuation> {
+        let head = &*self.entry.head;
+        let stored = self.entry.body.len();
+        let (bytes, length) = match (&self.answering, &head.part) {
+            (Answering::Part(part), _) => (part.bytes.clone(), part.length),
+            (Answering::Whole, Some(part)) => (part.bytes.clone(), part.length),
+            (Answering::Whole, None) if head.status == StatusCode::OK => (0..stored, stored),
+            _ => return None,
+        };
+        Continuation::of(head.headers.get(ETAG)?, bytes, length)
     }
 
     /// What there is to say of it.

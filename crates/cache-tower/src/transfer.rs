@@ -1,0 +1,456 @@
+//! A body that several callers read while it arrives.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::ready;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+
+use bytes::Bytes;
+use cache_core::{BackendError, BackendErrorKind, BoxFuture, ReadBody, StoredBody, StoredHead};
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::body::BodyError;
+use crate::capture::Capture;
+use crate::flights::{Lead, Progress};
+
+/// A body on its way, shared by those who read it.
+///
+/// Nobody moves it but its readers: whoever wants more than there is asks for it, for all. So it
+/// arrives as fast as the fastest of them reads, and no faster.
+///
+/// It is kept from its beginning, as long as it is short, so that others can join. What is long is
+/// kept for the slowest reader, but never more than [`WINDOW`]: then those who are too slow are
+/// left behind, and see to the rest themselves; only the first reader, whose own request it is, is
+/// never left behind.
+pub(crate) struct Transfer {
+    state: Mutex<State>,
+    wakers: Arc<Wakers>,
+}
+
+struct State {
+    /// Gone at the end.
+    body: Option<Incoming>,
+    capture: Option<Capture>,
+    chunks: VecDeque<Bytes>,
+    /// The number of the first chunk that is kept.
+    first: usize,
+    /// How many bytes are kept.
+    kept: usize,
+    trailers: Option<HeaderMap>,
+    is_broken: bool,
+    readers: Vec<Option<Position>>,
+    lead: Option<Lead>,
+}
+
+/// Where a reader is.
+struct Position {
+    /// The number of the chunk that it reads next.
+    next: usize,
+    is_first: bool,
+    is_left_behind: bool,
+}
+
+/// The origin's body, whatever it is.
+pub(crate) type Incoming = Pin<Box<dyn Body<Data = Bytes, Error = BodyError> + Send>>;
+
+impl Transfer {
+    /// Begins a transfer, and the reading of it by the one whose request it is.
+    pub(crate) fn begin(
+        body: Incoming,
+        capture: Capture,
+        lead: Lead,
+        head: Arc<StoredHead>,
+    ) -> Reader {
+        let transfer = Arc::new(Self {
+            state: Mutex::new(State {
+                body: Some(body),
+                capture: Some(capture),
+                chunks: VecDeque::new(),
+                first: 0,
+                kept: 0,
+                trailers: None,
+                is_broken: false,
+                readers: vec![Some(Position {
+                    next: 0,
+                    is_first: true,
+                    is_left_behind: false,
+                })],
+                lead: Some(lead),
+            }),
+            wakers: Arc::default(),
+        });
+        let mut state = transfer.lock();
+        if let Some(lead) = &state.lead {
+            lead.tell(Progress::Arriving(head, Arc::downgrade(&transfer)));
+        }
+        if state.body.as_ref().is_some_and(|body| body.is_end_stream()) {
+            state.complete(&transfer);
+        }
+        drop(state);
+        Reader {
+            transfer,
+            number: 0,
+            given: 0,
+            is_over: false,
+        }
+    }
+
+    /// Reads it, too, from its beginning; `None` where that is not kept any more.
+    pub(crate) fn join(self: &Arc<Self>) -> Option<Reader> {
+        let mut state = self.lock();
+        if state.first > 0 || state.is_broken {
+            return None;
+        }
+        let position = Position {
+            next: 0,
+            is_first: false,
+            is_left_behind: false,
+        };
+        let free = state.readers.iter().position(Option::is_none);
+        // The number of the first reader stays its own.
+        let number = match free.filter(|free| *free > 0) {
+            Some(free) => {
+                state.readers[free] = Some(position);
+                free
+            }
+            None => {
+                state.readers.push(Some(position));
+                state.readers.len() - 1
+            }
+        };
+        drop(state);
+        Some(Reader {
+            transfer: self.clone(),
+            number,
+            given: 0,
+            is_over: false,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Transfer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transfer").finish_non_exhaustive()
+    }
+}
+
+/// One reader of a transfer.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    transfer: Arc<Transfer>,
+    number: usize,
+    given: u64,
+    is_over: bool,
+}
+
+/// What a reader gets.
+pub(crate) enum Read {
+    Frame(Frame<Bytes>),
+    End,
+    /// It broke, and this is why.
+    Broken(BodyError),
+    /// There is no more for this reader: it was too slow, or another saw why it broke.
+    LeftBehind,
+}
+
+impl Reader {
+    /// How many bytes it has got.
+    pub(crate) fn given(&self) -> u64 {
+        self.given
+    }
+
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Read> {
+        if self.is_over {
+            return Poll::Ready(Read::End);
+        }
+        let read = self.poll_next(cx);
+        match &read {
+            Poll::Ready(Read::Frame(frame)) => match frame.data_ref() {
+                Some(data) => self.given += data.len() as u64,
+                None => self.is_over = true,
+            },
+            Poll::Ready(_) => self.is_over = true,
+            Poll::Pending => {}
+        }
+        read
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Read> {
+        let transfer = &self.transfer;
+        let mut state = transfer.lock();
+        loop {
+            let state = &mut *state;
+            let Some(Some(position)) = state.readers.get_mut(self.number) else {
+                return Poll::Ready(Read::LeftBehind);
+            };
+            if position.is_left_behind {
+                return Poll::Ready(Read::LeftBehind);
+            }
+            if let Some(chunk) = state.chunks.get(position.next - state.first) {
+                let chunk = chunk.clone();
+                position.next += 1;
+                state.forget();
+                return Poll::Ready(Read::Frame(Frame::data(chunk)));
+            }
+            let is_first = position.is_first;
+            if state.body.is_none() {
+                return Poll::Ready(match &state.trailers {
+                    _ if state.is_broken => Read::LeftBehind,
+                    Some(trailers) => Read::Frame(Frame::trailers(trailers.clone())),
+                    None => Read::End,
+                });
+            }
+            if state.kept >= WINDOW && !is_first && !state.leave_behind() {
+                // All that is kept is for the first reader, who is slower.
+                return Poll::Ready(Read::LeftBehind);
+            }
+            let Some(body) = &mut state.body else {
+                continue;
+            };
+            // All who wait are woken, as nobody knows who of them will come first.
+            transfer.wakers.register(self.number, cx.waker());
+            let waker = Waker::from(transfer.wakers.clone());
+            let frame = match body.as_mut().poll_frame(&mut Context::from_waker(&waker)) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(frame) => frame,
+            };
+            transfer.wakers.forget(self.number);
+            match frame {
+                Some(Ok(frame)) => state.take(frame, transfer),
+                None => state.complete(transfer),
+                Some(Err(error)) => {
+                    state.body = None;
+                    state.is_broken = true;
+                    if let Some(mut capture) = state.capture.take() {
+                        capture.abandon();
+                    }
+                    state.lead = None;
+                    transfer.wakers.wake_by_ref();
+                    return Poll::Ready(Read::Broken(error));
+                }
+            }
+            transfer.wakers.wake_by_ref();
+        }
+    }
+
+    pub(crate) fn is_end_stream(&self) -> bool {
+        if self.is_over {
+            return true;
+        }
+        let state = self.transfer.lock();
+        let is_at_end = |position: &Position| position.next == state.first + state.chunks.len();
+        let position = state.readers.get(self.number).and_then(Option::as_ref);
+        state.body.is_none()
+            && !state.is_broken
+            && state.trailers.is_none()
+            && position.is_some_and(|position| !position.is_left_behind && is_at_end(position))
+    }
+
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        let state = self.transfer.lock();
+        let Some(Some(position)) = state.readers.get(self.number) else {
+            return SizeHint::default();
+        };
+        let skipped = position.next.saturating_sub(state.first);
+        let ahead: u64 = state
+            .chunks
+            .iter()
+            .skip(skipped)
+            .map(|chunk| chunk.len() as u64)
+            .sum();
+        let coming = match &state.body {
+            Some(body) => body.size_hint(),
+            None => SizeHint::with_exact(0),
+        };
+        let mut hint = SizeHint::new();
+        hint.set_lower(ahead.saturating_add(coming.lower()));
+        if let Some(upper) = coming.upper().and_then(|upper| upper.checked_add(ahead)) {
+            hint.set_upper(upper);
+        }
+        hint
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.transfer.wakers.forget(self.number);
+        let mut state = self.transfer.lock();
+        if let Some(reader) = state.readers.get_mut(self.number) {
+            *reader = None;
+        }
+        drop(state);
+        // It may have been the one who was to ask for more.
+        self.transfer.wakers.wake_by_ref();
+    }
+}
+
+impl State {
+    fn take(&mut self, frame: Frame<Bytes>, transfer: &Arc<Transfer>) {
+        let is_end = self.body.as_ref().is_some_and(|body| body.is_end_stream());
+        match frame.into_data() {
+            Ok(data) => {
+                let is_kept = self
+                    .capture
+                    .as_mut()
+                    .is_none_or(|capture| capture.write(data.clone()));
+                if !is_kept {
+                    if let Some(mut capture) = self.capture.take() {
+                        capture.abandon();
+                    }
+                }
+                if !data.is_empty() {
+                    self.kept += data.len();
+                    self.chunks.push_back(data);
+                    self.forget();
+                }
+                if is_end {
+                    self.complete(transfer);
+                }
+            }
+            Err(frame) => {
+                self.trailers = frame.into_trailers().ok();
+                self.complete(transfer);
+            }
+        }
+    }
+
+    /// All of it is here.
+    fn complete(&mut self, transfer: &Arc<Transfer>) {
+        self.body = None;
+        let lead = self.lead.take();
+        if let Some(mut capture) = self.capture.take() {
+            // Others can join until it can be looked up.
+            let flight = (lead, transfer.clone());
+            let waker = Waker::from(transfer.wakers.clone());
+            capture.publish_keeping(
+                self.trailers.as_ref(),
+                &mut Context::from_waker(&waker),
+                flight,
+            );
+        }
+    }
+
+    /// Forgets what all have read, where there is too much.
+    fn forget(&mut self) {
+        if self.kept <= WINDOW {
+            return;
+        }
+        let slowest = self.slowest();
+        while self.kept > WINDOW && self.first < slowest {
+            let Some(chunk) = self.chunks.pop_front() else {
+                return;
+            };
+            self.kept -= chunk.len();
+            self.first += 1;
+        }
+    }
+
+    fn slowest(&self) -> usize {
+        let all = self.first + self.chunks.len();
+        self.reading()
+            .map(|position| position.next)
+            .min()
+            .unwrap_or(all)
+    }
+
+    /// Leaves the slowest behind until there is room; whether there is now.
+    fn leave_behind(&mut self) -> bool {
+        while self.kept >= WINDOW {
+            let slowest = self.slowest();
+            if slowest >= self.first + self.chunks.len() {
+                break;
+            }
+            if self
+                .reading()
+                .any(|position| position.is_first && position.next == slowest)
+            {
+                return false;
+            }
+            for position in self.readers.iter_mut().flatten() {
+                position.is_left_behind |= position.next == slowest;
+            }
+            self.forget_one();
+            self.forget();
+        }
+        true
+    }
+
+    fn forget_one(&mut self) {
+        if self.first < self.slowest() {
+            if let Some(chunk) = self.chunks.pop_front() {
+                self.kept -= chunk.len();
+                self.first += 1;
+            }
+        }
+    }
+
+    fn reading(&self) -> impl Iterator<Item = &Position> {
+        self.readers
+            .iter()
+            .flatten()
+            .filter(|position| !position.is_left_behind)
+    }
+}
+
+/// A body of this length that is not looked at.
+pub(crate) fn placeholder(length: Option<u64>) -> StoredBody {
+    #[derive(Debug)]
+    struct Nowhere;
+
+    impl ReadBody for Nowhere {
+        fn read(&self, _: u64) -> BoxFuture<'static, Result<Bytes, BackendError>> {
+            let error = BackendError::new(BackendErrorKind::Unavailable, "reading");
+            Box::pin(ready(Err(error)))
+        }
+    }
+
+    StoredBody::remote(Arc::new(Nowhere), length.unwrap_or_default())
+}
+
+/// Those who wait for more.
+#[derive(Default)]
+struct Wakers(Mutex<Vec<Option<Waker>>>);
+
+impl Wakers {
+    fn register(&self, number: usize, waker: &Waker) {
+        let mut wakers = self.lock();
+        if wakers.len() <= number {
+            wakers.resize(number + 1, None);
+        }
+        match &mut wakers[number] {
+            Some(known) => known.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
+    }
+
+    fn forget(&self, number: usize) {
+        if let Some(waker) = self.lock().get_mut(number) {
+            *waker = None;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Option<Waker>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wake for Wakers {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let waiting: Vec<Waker> = self.lock().iter_mut().filter_map(Option::take).collect();
+        waiting.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// How many bytes of a transfer are kept at most, but for one chunk.
+const WINDOW: usize = 1 << 20;
