@@ -200,15 +200,21 @@ fn windowed(body: &'static str) -> Answer {
 
 // tower-http-cache: an error of the origin reached the caller of a stale response.
 #[test]
-fn a_validation_in_the_background_that_fails_is_seen_by_nobody_and_tried_again() {
+fn a_validation_in_the_background_that_fails_is_seen_by_nobody_and_tried_again_after_a_while() {
     let mut cache = stale(
         Policy::private(),
         &["max-age=60, stale-while-revalidate=600"],
     );
     cache.get("/").origin_fails().stale_hit().body("one");
     cache.settle();
+    cache.get("/").stale_hit().body("one");
+    cache.settle();
+    cache.wait(6);
     cache.get("/").origin(status(500)).stale_hit().body("one");
     cache.settle();
+    cache.get("/").stale_hit().body("one");
+    cache.settle();
+    cache.wait(6);
     cache
         .get("/")
         .origin(ok("two").max_age(60))
@@ -281,6 +287,7 @@ async fn one_stale_response_is_validated_once_at_a_time() {
     assert!(arrivals.is_empty());
     only.fail();
     settle().await;
+    clock.advance(Duration::from_secs(6));
     soon(cache.call(get("/"))).await.expect("a response");
     arrivals.next().await.answer(windowed("two"));
 }

@@ -283,8 +283,10 @@ fn a_failed_background_validation_leaves_the_stored_response() {
     cache.wait(61);
     cache.get("/").origin_fails().stale_hit();
     cache.settle();
+    cache.wait(6);
     cache.get("/").origin(status(503)).stale_hit();
     cache.settle();
+    cache.wait(6);
     cache
         .get("/")
         .origin(ok("two").max_age(60))

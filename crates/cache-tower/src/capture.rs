@@ -6,7 +6,6 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use cache_core::{Answer, BodyWriter, StoredHead, content_length};
 use http::HeaderMap;
-use tokio::runtime::Handle;
 use tracing::debug;
 
 use crate::budget::within;
@@ -102,15 +101,18 @@ impl Capture {
         match publishing.as_mut().poll(cx) {
             Poll::Ready(published) => self.engine.note_writing(&published),
             Poll::Pending => {
-                let Ok(runtime) = Handle::try_current() else {
+                let Some(place) = self.engine.background.place() else {
+                    debug!("not stored: too much is being stored already");
                     return;
                 };
                 let publishing = within(self.engine.backend_timeout, "publishing", publishing);
                 let engine = self.engine.clone();
-                runtime.spawn(async move {
+                let task = self.engine.background.spawn(async move {
                     engine.note_writing(&publishing.await);
-                    drop(kept);
+                    drop((kept, place));
                 });
+                // Without a runtime nobody waits for the answer.
+                drop(task);
             }
         }
     }

@@ -11,13 +11,14 @@ use cache_core::{
     Candidates, Digest, Entry, Forward, Lookup, Outcome, Policy, Reason, RequestHead, Reuse,
     SelectingField, StoredHead, Storing, Token, Unsafe, Upkeep, content_length,
 };
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
 use tower_service::Service;
 use tracing::debug;
 
+use crate::background::Background;
 use crate::body::{BoxError, CacheBody};
 use crate::budget::Budget;
 use crate::capture::Capture;
@@ -41,10 +42,11 @@ pub(crate) struct Engine {
     pub(crate) backend_timeout: Duration,
     pub(crate) cache_name: Option<CacheName>,
     pub(crate) coalescing_wait: Duration,
-    flights: Arc<Flights>,
+    pub(crate) flights: Arc<Flights>,
     revalidations: Arc<Revalidations>,
     pub(crate) distrust: Arc<Distrust>,
     pub(crate) health: Arc<Health>,
+    pub(crate) background: Background,
 }
 
 impl Engine {
@@ -61,6 +63,7 @@ impl Engine {
             revalidations: Arc::default(),
             distrust: Arc::default(),
             health: Arc::default(),
+            background: Background::new(256),
         }
     }
 }
@@ -148,7 +151,7 @@ impl Engine {
     }
 
     fn judge(
-        &self,
+        self: &Arc<Self>,
         lookup: Lookup,
         head: &RequestHead<'_>,
         found: Result<Candidates, BackendError>,
@@ -157,6 +160,7 @@ impl Engine {
         self.health.note(Doing::Reading, &found, now);
         match found {
             Ok(candidates) => {
+                self.retry_invalidations(now);
                 let candidates = self.distrust.filter(lookup.key(), candidates);
                 lookup.next(&self.policy, head, &candidates, now)
             }
@@ -175,7 +179,7 @@ impl Engine {
         head: StoredHead,
         response: Response<B>,
     ) -> Response<CacheBody<B>> {
-        let mut capture = Some(Capture::new(self, head, response.headers()));
+        let mut capture = self.begin_capture(head, response.headers());
         if response.body().is_end_stream() {
             // Nobody polls a body that is at its end already.
             poll_fn(|cx| {
@@ -189,6 +193,12 @@ impl Engine {
         response.map(|body| CacheBody::origin(body, capture))
     }
 
+    /// A capture, unless the store is left alone.
+    fn begin_capture(self: &Arc<Self>, head: StoredHead, headers: &HeaderMap) -> Option<Capture> {
+        let rests = self.health.rests(self.clock.now());
+        (!rests).then(|| Capture::new(self, head, headers))
+    }
+
     /// The same, for all who wait for it as well.
     fn capture_for_all<B>(
         self: &Arc<Self>,
@@ -200,11 +210,27 @@ impl Engine {
         B: Body<Error: Into<BoxError>> + Send + 'static,
     {
         let shared = Arc::new(head.clone());
-        let capture = Capture::new(self, head, response.headers());
+        let capture = self.begin_capture(head, response.headers());
         response.map(|body| {
             let incoming = Box::pin(CacheBody::origin(body, None));
             CacheBody::shared(Transfer::begin(incoming, capture, lead, shared))
         })
+    }
+
+    /// Takes note that the origin failed where it was asked about a stored response.
+    fn spare_origin(&self, stored: Option<Token>, now: SystemTime) {
+        if let Some(token) = stored {
+            self.revalidations.fail(token, now);
+        }
+    }
+
+    /// The stored response that answers while the origin, which failed a moment ago, is spared.
+    fn spare(&self, forward: &Forward, now: SystemTime) -> Option<Reuse> {
+        let token = forward.stored_token()?;
+        if !self.revalidations.failed(token, now) {
+            return None;
+        }
+        forward.without_asking(now)
     }
 
     /// Whether a response that is on its way to another answers this request, too.
@@ -263,7 +289,10 @@ struct Exchange<S> {
 }
 
 /// What became of a request that others may have asked already.
-#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart where it is made"
+)]
 enum Turn<ReqBody, Response> {
     Answered(Response),
     /// It goes on by itself.
@@ -307,7 +336,10 @@ impl<S> Exchange<S> {
         ResBody: Body<Error: Into<BoxError>> + Send + 'static,
     {
         let (step, request) = match step {
-            Step::Forward(forward) if self.may_share(&forward) => {
+            Step::Forward(forward) if forward.can_be_shared() => {
+                if let Some(reuse) = self.engine.spare(&forward, now) {
+                    return Ok(self.reuse(reuse, request, now));
+                }
                 match self.forward_together(forward, request).await? {
                     Turn::Answered(response) => return Ok(response),
                     Turn::Alone(step, request) => (step, request),
@@ -357,12 +389,6 @@ impl<S> Exchange<S> {
         }
     }
 
-    fn may_share(&self, forward: &Forward) -> bool {
-        !self.engine.coalescing_wait.is_zero()
-            && forward.can_be_shared()
-            && Handle::try_current().is_ok()
-    }
-
     /// Asks the origin, or waits for another who has asked for the same.
     async fn forward_together<ReqBody, ResBody>(
         &mut self,
@@ -378,6 +404,9 @@ impl<S> Exchange<S> {
     {
         let engine = self.engine.clone();
         let wait = engine.coalescing_wait;
+        if wait.is_zero() || Handle::try_current().is_err() {
+            return Ok(Turn::Alone(Step::Forward(forward), request));
+        }
         let deadline = Instant::now() + wait;
         let mut key = FlightKey {
             key: forward.key().clone(),
@@ -505,10 +534,12 @@ impl<S> Exchange<S> {
     {
         forward.prepare(request.headers_mut());
         let why = forward.reason();
+        let token = forward.stored_token();
         let response = match call_when_ready(&mut self.inner, request).await {
             Ok(response) => response,
             Err(error) => {
                 let now = self.engine.clock.now();
+                self.engine.spare_origin(token, now);
                 return match forward.next_without_response(now) {
                     Some(reuse) => {
                         debug!("the origin gave no response, and a stored one stands in");
@@ -521,6 +552,9 @@ impl<S> Exchange<S> {
         };
         let now = self.engine.clock.now();
         let status = Some(response.status());
+        if response.status().is_server_error() {
+            self.engine.spare_origin(token, now);
+        }
         match forward.next(&self.engine.policy, (&response).into(), now) {
             AfterForward::Store(head) => {
                 let response = match lead {
@@ -617,21 +651,28 @@ impl<S> Exchange<S> {
         ReqBody: Body + Send + 'static,
         ResBody: Body<Error: Into<BoxError>> + Send + 'static,
     {
-        let permit = forward
-            .stored_token()
-            .and_then(|token| self.engine.revalidations.begin(token));
-        let (Some(permit), Ok(runtime)) = (permit, Handle::try_current()) else {
+        let now = self.engine.clock.now();
+        let Some(token) = forward.stored_token() else {
             return;
         };
-        runtime.spawn(async move {
-            match self.forward(forward, request, None).await {
+        let place = self.engine.background.place();
+        let permit = self.engine.revalidations.begin(token, now);
+        let (Some(place), Some(permit)) = (place, permit) else {
+            return;
+        };
+        let background = self.engine.background.clone();
+        let task = background.spawn(async move {
+            let response = self.forward(forward, request, None).await;
+            match response {
                 // What is stored becomes visible when it has been read.
-                Ok(response) if response.body().is_stored() => {}
-                Ok(response) => drain(response.into_body()).await,
+                Ok(response) if !response.body().is_stored() => drain(response.into_body()).await,
+                Ok(_) => {}
                 Err(_) => debug!("validating in the background: the origin gave no response"),
             }
-            drop(permit);
+            drop((permit, place));
         });
+        // Without a runtime there is no background.
+        drop(task);
     }
 }
 

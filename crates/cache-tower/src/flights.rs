@@ -120,6 +120,11 @@ impl Flights {
         })
     }
 
+    /// Closes the flights for a key: who asks from now on is not given what was asked for before.
+    pub(crate) fn close(&self, key: &PrimaryKey) {
+        self.lock().retain(|flight, _| flight.key != *key);
+    }
+
     /// Changes when a flight ends.
     pub(crate) fn all_ended(&self) -> u64 {
         self.all_ended.load(Ordering::Acquire)

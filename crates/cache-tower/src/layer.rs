@@ -6,6 +6,7 @@ use std::time::Duration;
 use cache_core::{Backend, CacheName, Policy};
 use tower_layer::Layer;
 
+use crate::background::Background;
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::service::Cache;
@@ -68,6 +69,22 @@ impl CacheLayer {
     pub fn coalescing_wait(mut self, wait: Duration) -> Self {
         Arc::make_mut(&mut self.engine).coalescing_wait = wait;
         self
+    }
+
+    /// How many tasks go on in the background at most: validations, and responses that are being made
+    /// visible in a store that takes its time. What is more is left undone. Default: 256.
+    #[must_use]
+    pub fn background_tasks(mut self, most: usize) -> Self {
+        Arc::make_mut(&mut self.engine).background = Background::new(most);
+        self
+    }
+
+    /// Waits for what goes on in the background, and begins nothing more of it that can be left
+    /// undone. Requests are answered as before.
+    ///
+    /// Dropping the future leaves the work to go on. A validation takes as long as its origin does.
+    pub async fn shutdown(&self) {
+        self.engine.background.shutdown().await;
     }
 
     /// The longest that one operation on the backend may take which is not on the way of a request:

@@ -39,6 +39,7 @@ pub use cache_core::{
 pub use cache_memory::{InvalidCapacity, MemoryBackend};
 
 mod answer;
+mod background;
 mod budget;
 mod capture;
 mod distrust;

@@ -60,14 +60,14 @@ impl Transfer {
     /// Begins a transfer, and the reading of it by the one whose request it is.
     pub(crate) fn begin(
         body: Incoming,
-        capture: Capture,
+        capture: Option<Capture>,
         lead: Lead,
         head: Arc<StoredHead>,
     ) -> Reader {
         let transfer = Arc::new(Self {
             state: Mutex::new(State {
                 body: Some(body),
-                capture: Some(capture),
+                capture,
                 chunks: VecDeque::new(),
                 first: 0,
                 kept: 0,

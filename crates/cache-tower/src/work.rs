@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use cache_core::{Answer, Backend, BackendError, Entry, PrimaryKey, StoredHead};
-use tokio::runtime::Handle;
 
 use crate::budget::{Budget, within};
 use crate::engine::Engine;
@@ -51,18 +50,26 @@ impl Engine {
     pub(crate) async fn see_to(&self, work: Work, budget: &mut Budget, now: SystemTime) {
         let doing = work.doing();
         let invalidated = work.invalidates().cloned();
+        if let Some(key) = &invalidated {
+            self.flights.close(key);
+        }
+        if self.health.rests(now) {
+            if let Some(key) = invalidated {
+                self.distrust.add(key, now);
+            }
+            return;
+        }
         let done = match work.start(&*self.backend, now) {
             Answer::Now(done) => Some(done),
             // It does nothing before it is polled; the task makes one of its own.
             Answer::Later(_) => None,
         };
-        let done = match (done, Handle::try_current()) {
-            (Some(done), _) => done,
-            (None, Err(_)) => work.start(&*self.backend, now).wait().await,
-            (None, Ok(runtime)) => {
+        let done = match done {
+            Some(done) => done,
+            None => {
                 let (backend, time) = (self.backend.clone(), self.backend_timeout);
                 let (distrust, key) = (self.distrust.clone(), invalidated.clone());
-                let task = runtime.spawn(async move {
+                let task = self.background.spawn(async move {
                     let done = within(time, doing, work.start(&*backend, now).wait()).await;
                     // Here, too: the caller may be gone by now.
                     if let (Err(_), Some(key)) = (&done, key) {
@@ -70,9 +77,13 @@ impl Engine {
                     }
                     done
                 });
-                budget
-                    .wait(doing, async { task.await.unwrap_or(Ok(())) })
-                    .await
+                match task {
+                    Ok(task) => {
+                        let done = async { task.await.unwrap_or(Ok(())) };
+                        budget.wait(doing, done).await
+                    }
+                    Err(task) => task.await,
+                }
             }
         };
         self.note_writing(&done);
@@ -81,5 +92,24 @@ impl Engine {
                 self.distrust.add(key, now);
             }
         }
+    }
+
+    /// Invalidates again what could not be invalidated when it was time, now that the store answers.
+    pub(crate) fn retry_invalidations(self: &Arc<Self>, now: SystemTime) {
+        let Some(keys) = self.distrust.retry(now) else {
+            return;
+        };
+        let engine = self.clone();
+        let task = self.background.spawn(async move {
+            for (key, at) in keys {
+                let invalidated = engine.backend.invalidate(&key, at).wait();
+                let done = within(engine.backend_timeout, "invalidating", invalidated).await;
+                if done.is_err() {
+                    return;
+                }
+                engine.distrust.forget(&key, at);
+            }
+        });
+        drop(task);
     }
 }

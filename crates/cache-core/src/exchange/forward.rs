@@ -146,6 +146,13 @@ impl Forward {
         }
     }
 
+    /// The stored response that may answer in the place of an origin that failed a moment ago, and is
+    /// not asked again so soon (RFC 5861 §4).
+    #[must_use]
+    pub fn without_asking(&self, now: SystemTime) -> Option<Reuse> {
+        self.stand_in(Failure::ErrorResponse, now)
+    }
+
     /// Judges the response of the origin (RFC 9111 §3 and §4.3.3).
     #[must_use]
     pub fn next(
