@@ -1,0 +1,717 @@
+//! The bytes at a key.
+//!
+//! ```text
+//!  0  magic "httc"          4
+//!  4  version               1
+//!  5  kind                  1   1 response · 2 response, body elsewhere · 3 rule · 4 tombstone
+//!  6  zero                  2
+//!  8  requested at          8   big-endian microseconds since 1970; what scripts compare
+//! 16  stale at              8   the same; for people who look
+//! 24  token                16
+//! 40  generation            8   of the rule that a variant belongs to; zero without one
+//! 48  length of the head    4   little-endian
+//! 52  length of the body    8   little-endian
+//! 60  checksum              8   little-endian XXH3 of all but itself and the generation
+//! 68  head                      postcard; of a rule, selectors, each followed by a line feed
+//!     body                      as received, if it is here
+//! ```
+//!
+//! Scripts write the generation into a variant, and rules as a whole; so a rule has no checksum. It
+//! can only mislead a lookup into finding nothing, as every response names what selected it.
+//!
+//! Whatever is not exactly this is no value: a miss.
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use cache_core::{
+    Digest, Freshness, LifetimeSource, Part, PrimaryKey, StoredHead, StoredHeadParts, Token,
+};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::{StatusCode, Version};
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// What stands at a key.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart where it is made"
+)]
+pub(crate) enum Value {
+    Response(StoredResponse),
+    Rule(Rule),
+    Tombstone,
+}
+
+/// A stored response as it is read.
+#[derive(Debug)]
+pub(crate) struct StoredResponse {
+    pub(crate) head: StoredHead,
+    pub(crate) token: Token,
+    pub(crate) generation: u64,
+    pub(crate) trailers: Option<HeaderMap>,
+    pub(crate) body: Body,
+}
+
+#[derive(Debug)]
+pub(crate) enum Body {
+    Here(Bytes),
+    Elsewhere { length: u64 },
+}
+
+/// By what the responses under a primary key were selected, as far as there are several of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Rule {
+    pub(crate) generation: u64,
+    pub(crate) selectors: Vec<Selector>,
+}
+
+/// The names of the fields that one response was selected by.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Selector {
+    pub(crate) names: Vec<HeaderName>,
+    /// It selects a part of the content.
+    pub(crate) is_part: bool,
+}
+
+impl Selector {
+    pub(crate) fn of(head: &StoredHead) -> Self {
+        let fields = head.selecting().iter();
+        Self {
+            names: fields.map(|field| field.name().clone()).collect(),
+            is_part: head.part().is_some(),
+        }
+    }
+
+    fn parse(line: &str) -> Option<Self> {
+        let (is_part, names) = match line.strip_prefix(PART) {
+            Some(names) => (true, names),
+            None => (false, line),
+        };
+        let names = names.split(',').filter(|name| !name.is_empty());
+        Some(Self {
+            names: names
+                .map(|name| HeaderName::try_from(name).ok())
+                .collect::<Option<_>>()?,
+            is_part,
+        })
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_part {
+            write!(f, "{PART}")?;
+        }
+        for (index, name) in self.names.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            write!(f, "{comma}{name}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What a selector of a part begins with; no field name does.
+const PART: char = '/';
+
+const MAGIC: [u8; 4] = *b"httc";
+const VERSION: u8 = 1;
+pub(crate) const PREFIX: usize = 68;
+const GENERATION_AT: usize = 40;
+const CHECKSUM_AT: usize = 60;
+
+const RESPONSE: u8 = 1;
+const RESPONSE_ELSEWHERE: u8 = 2;
+const RULE: u8 = 3;
+const TOMBSTONE: u8 = 4;
+
+/// The fixed part, but for the checksum.
+struct Prefix {
+    kind: u8,
+    requested_at: u64,
+    stale_at: u64,
+    token: u128,
+    generation: u64,
+    head: u32,
+    body: u64,
+}
+
+impl Prefix {
+    fn write(&self) -> [u8; CHECKSUM_AT] {
+        let mut bytes = [0; CHECKSUM_AT];
+        let mut to = &mut bytes[..];
+        to.put_slice(&MAGIC);
+        to.put_u8(VERSION);
+        to.put_u8(self.kind);
+        to.put_u16(0);
+        to.put_u64(self.requested_at);
+        to.put_u64(self.stale_at);
+        to.put_u128(self.token);
+        to.put_u64(self.generation);
+        to.put_u32_le(self.head);
+        to.put_u64_le(self.body);
+        bytes
+    }
+
+    fn read(bytes: &[u8]) -> Option<(Self, u64)> {
+        let prefix = bytes.get(..PREFIX)?;
+        let field = |at: usize, length: usize| &prefix[at..at + length];
+        let big = |at| u64::from_be_bytes(field(at, 8).try_into().unwrap_or_default());
+        let little = |at| u64::from_le_bytes(field(at, 8).try_into().unwrap_or_default());
+        if field(0, 4) != MAGIC || prefix[4] != VERSION || field(6, 2) != [0, 0] {
+            return None;
+        }
+        let read = Self {
+            kind: prefix[5],
+            requested_at: big(8),
+            stale_at: big(16),
+            token: u128::from_be_bytes(field(24, 16).try_into().ok()?),
+            generation: big(40),
+            head: u32::from_le_bytes(field(48, 4).try_into().ok()?),
+            body: little(52),
+        };
+        Some((read, little(CHECKSUM_AT)))
+    }
+}
+
+/// The checksum of `prefix`, but for the generation, and of what follows it.
+fn checksum(prefix: &[u8], rest: &[u8]) -> u64 {
+    let before = xxh3_64_with_seed(&prefix[..GENERATION_AT], 0);
+    let after = xxh3_64_with_seed(&prefix[GENERATION_AT + 8..CHECKSUM_AT], before);
+    xxh3_64_with_seed(rest, after)
+}
+
+/// The head as postcard has it. Times are microseconds since 1970, durations microseconds.
+#[derive(Serialize, Deserialize)]
+struct Head<'a> {
+    key: &'a [u8],
+    status: u16,
+    version: u8,
+    #[serde(borrow)]
+    fields: Vec<(&'a str, &'a [u8])>,
+    #[serde(borrow)]
+    selecting: Vec<(&'a str, Option<Digest>)>,
+    requested_at: u64,
+    received_at: u64,
+    dated_at: u64,
+    initial_age: u64,
+    lifetime: u64,
+    source: u8,
+    rules: u8,
+    stale_while_revalidate: u64,
+    stale_if_error: u64,
+    #[serde(borrow)]
+    no_cache_fields: Vec<&'a str>,
+    retain_until: Option<u64>,
+    part: Option<(u64, u64, u64)>,
+    #[serde(borrow)]
+    trailers: Vec<(&'a str, &'a [u8])>,
+}
+
+const ALWAYS_VALIDATE: u8 = 1;
+const MUST_REVALIDATE: u8 = 2;
+const IMMUTABLE: u8 = 4;
+const IS_WINDOW_FINAL: u8 = 8;
+
+/// A response to be written; the body is `None` where it stands elsewhere.
+pub(crate) fn encode_response(
+    head: &StoredHead,
+    token: Token,
+    trailers: Option<&HeaderMap>,
+    length: u64,
+    body: Option<&[Bytes]>,
+) -> Option<Bytes> {
+    let freshness = head.freshness();
+    let part = head
+        .part()
+        .map(|part| (part.bytes.start, part.bytes.end, part.length));
+    let rule = |is_set: bool, rule: u8| if is_set { rule } else { 0 };
+    let encoded = postcard::to_stdvec(&Head {
+        key: head.key().as_bytes(),
+        status: head.status().as_u16(),
+        version: version_number(head.version()),
+        fields: fields(head.headers()),
+        selecting: head
+            .selecting()
+            .iter()
+            .map(|field| (field.name().as_str(), field.value()))
+            .collect(),
+        requested_at: micros(head.requested_at()),
+        received_at: micros(head.received_at()),
+        dated_at: micros(freshness.dated_at),
+        initial_age: duration_micros(freshness.initial_age),
+        lifetime: duration_micros(freshness.lifetime),
+        source: source_number(freshness.source),
+        rules: rule(freshness.always_validate, ALWAYS_VALIDATE)
+            | rule(freshness.must_revalidate, MUST_REVALIDATE)
+            | rule(freshness.immutable, IMMUTABLE)
+            | rule(freshness.is_window_final, IS_WINDOW_FINAL),
+        stale_while_revalidate: duration_micros(freshness.stale_while_revalidate),
+        stale_if_error: duration_micros(freshness.stale_if_error),
+        no_cache_fields: freshness
+            .no_cache_fields
+            .iter()
+            .map(HeaderName::as_str)
+            .collect(),
+        retain_until: freshness.retain_until.map(micros),
+        part,
+        trailers: trailers.map_or_else(Vec::new, fields),
+    })
+    .ok()?;
+    let stale_in = freshness.lifetime.saturating_sub(freshness.initial_age);
+    let prefix = Prefix {
+        kind: if body.is_some() {
+            RESPONSE
+        } else {
+            RESPONSE_ELSEWHERE
+        },
+        requested_at: micros(head.requested_at()),
+        stale_at: micros(head.received_at()).saturating_add(duration_micros(stale_in)),
+        token: token.0,
+        generation: 0,
+        head: u32::try_from(encoded.len()).ok()?,
+        body: length,
+    };
+    Some(seal(&prefix, &encoded, body.unwrap_or_default()))
+}
+
+/// What remembers when all that was stored before became invalid.
+pub(crate) fn encode_tombstone(at: SystemTime) -> Bytes {
+    let prefix = Prefix {
+        kind: TOMBSTONE,
+        requested_at: micros(at),
+        stale_at: 0,
+        token: 0,
+        generation: 0,
+        head: 0,
+        body: 0,
+    };
+    seal(&prefix, &[], &[])
+}
+
+fn seal(prefix: &Prefix, head: &[u8], body: &[Bytes]) -> Bytes {
+    let prefix = prefix.write();
+    let length: usize = body.iter().map(Bytes::len).sum();
+    let mut value = BytesMut::with_capacity(PREFIX + head.len() + length);
+    value.put_slice(&prefix);
+    value.put_u64_le(0);
+    value.put_slice(head);
+    for chunk in body {
+        value.put_slice(chunk);
+    }
+    let sum = checksum(&prefix, &value[PREFIX..]);
+    value[CHECKSUM_AT..PREFIX].copy_from_slice(&sum.to_le_bytes());
+    value.freeze()
+}
+
+/// Reads a value; `None` where it is not one that this version wrote, whole.
+pub(crate) fn decode(value: &Bytes) -> Option<Value> {
+    let (prefix, sum) = Prefix::read(value)?;
+    let rest = value.slice(PREFIX..);
+    if prefix.kind == RULE {
+        return rule(&prefix, &rest).map(Value::Rule);
+    }
+    if checksum(&value[..PREFIX], &rest) != sum {
+        return None;
+    }
+    let head_length = usize::try_from(prefix.head).ok()?;
+    let encoded = rest.get(..head_length)?;
+    let body = rest.slice(head_length..);
+    match prefix.kind {
+        RESPONSE if body.len() as u64 == prefix.body => {
+            response(&prefix, &rest, encoded, Body::Here(body)).map(Value::Response)
+        }
+        RESPONSE_ELSEWHERE if body.is_empty() => {
+            let body = Body::Elsewhere {
+                length: prefix.body,
+            };
+            response(&prefix, &rest, encoded, body).map(Value::Response)
+        }
+        TOMBSTONE => Some(Value::Tombstone),
+        _ => None,
+    }
+}
+
+/// Reads the head of a response, of whose value the first bytes are there, and the length of its
+/// body; the checksum, which is of all bytes, is not looked at.
+pub(crate) fn decode_head(beginning: &Bytes) -> Option<Result<(StoredHead, u64), TooShort>> {
+    let (prefix, _) = Prefix::read(beginning)?;
+    if !matches!(prefix.kind, RESPONSE | RESPONSE_ELSEWHERE) {
+        return None;
+    }
+    let rest = beginning.slice(PREFIX..);
+    let Some(encoded) = rest.get(..usize::try_from(prefix.head).ok()?) else {
+        return Some(Err(TooShort));
+    };
+    let body = Body::Elsewhere {
+        length: prefix.body,
+    };
+    let response = response(&prefix, &rest, encoded, body)?;
+    Some(Ok((response.head, prefix.body)))
+}
+
+/// There are not enough bytes to tell.
+#[derive(Debug)]
+pub(crate) struct TooShort;
+
+fn rule(prefix: &Prefix, rest: &[u8]) -> Option<Rule> {
+    let lines = std::str::from_utf8(rest).ok()?;
+    if lines.len() != usize::try_from(prefix.head).ok()? {
+        return None;
+    }
+    let selectors = lines.strip_suffix('\n')?.split('\n').map(Selector::parse);
+    Some(Rule {
+        generation: prefix.generation,
+        selectors: selectors.collect::<Option<_>>()?,
+    })
+}
+
+fn response(prefix: &Prefix, buffer: &Bytes, encoded: &[u8], body: Body) -> Option<StoredResponse> {
+    let head: Head<'_> = postcard::from_bytes(encoded).ok()?;
+    let selecting = head
+        .selecting
+        .iter()
+        .map(|(name, value)| Some((HeaderName::try_from(*name).ok()?, *value)));
+    let no_cache_fields = head
+        .no_cache_fields
+        .iter()
+        .map(|name| HeaderName::try_from(*name).ok());
+    let is_set = |rule: u8| head.rules & rule != 0;
+    let trailers = header_map(&head.trailers, buffer)?;
+    let parts = StoredHeadParts {
+        key: PrimaryKey::from_bytes(head.key),
+        status: StatusCode::from_u16(head.status).ok()?,
+        version: version(head.version)?,
+        headers: header_map(&head.fields, buffer)?,
+        selecting: selecting.collect::<Option<_>>()?,
+        requested_at: time(head.requested_at)?,
+        received_at: time(head.received_at)?,
+        freshness: Freshness {
+            dated_at: time(head.dated_at)?,
+            initial_age: Duration::from_micros(head.initial_age),
+            lifetime: Duration::from_micros(head.lifetime),
+            source: source(head.source)?,
+            always_validate: is_set(ALWAYS_VALIDATE),
+            must_revalidate: is_set(MUST_REVALIDATE),
+            immutable: is_set(IMMUTABLE),
+            is_window_final: is_set(IS_WINDOW_FINAL),
+            stale_while_revalidate: Duration::from_micros(head.stale_while_revalidate),
+            stale_if_error: Duration::from_micros(head.stale_if_error),
+            no_cache_fields: no_cache_fields.collect::<Option<_>>()?,
+            retain_until: match head.retain_until {
+                Some(until) => Some(time(until)?),
+                None => None,
+            },
+        },
+        part: head.part.map(|(start, end, length)| Part {
+            bytes: start..end,
+            length,
+        }),
+    };
+    Some(StoredResponse {
+        head: parts.into(),
+        token: Token(prefix.token),
+        generation: prefix.generation,
+        trailers: (!trailers.is_empty()).then_some(trailers),
+        body,
+    })
+}
+
+fn fields(headers: &HeaderMap) -> Vec<(&str, &[u8])> {
+    headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_bytes()))
+        .collect()
+}
+
+/// Values are views of the buffer that was read.
+fn header_map(fields: &[(&str, &[u8])], buffer: &Bytes) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::with_capacity(fields.len());
+    for (name, value) in fields {
+        let value = HeaderValue::from_maybe_shared(buffer.slice_ref(value)).ok()?;
+        headers.append(HeaderName::try_from(*name).ok()?, value);
+    }
+    Some(headers)
+}
+
+fn micros(at: SystemTime) -> u64 {
+    duration_micros(at.duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+fn duration_micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn time(micros: u64) -> Option<SystemTime> {
+    UNIX_EPOCH.checked_add(Duration::from_micros(micros))
+}
+
+fn version_number(version: Version) -> u8 {
+    match version {
+        Version::HTTP_09 => 9,
+        Version::HTTP_10 => 10,
+        Version::HTTP_2 => 20,
+        Version::HTTP_3 => 30,
+        _ => 11,
+    }
+}
+
+fn version(number: u8) -> Option<Version> {
+    Some(match number {
+        9 => Version::HTTP_09,
+        10 => Version::HTTP_10,
+        11 => Version::HTTP_11,
+        20 => Version::HTTP_2,
+        30 => Version::HTTP_3,
+        _ => return None,
+    })
+}
+
+fn source_number(source: LifetimeSource) -> u8 {
+    match source {
+        LifetimeSource::Explicit => 1,
+        LifetimeSource::Heuristic => 2,
+        LifetimeSource::Default => 3,
+        _ => 0,
+    }
+}
+
+fn source(number: u8) -> Option<LifetimeSource> {
+    Some(match number {
+        0 => LifetimeSource::None,
+        1 => LifetimeSource::Explicit,
+        2 => LifetimeSource::Heuristic,
+        3 => LifetimeSource::Default,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(micros: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_micros(micros)
+    }
+
+    fn head() -> StoredHead {
+        parts().into()
+    }
+
+    /// A head in which every field differs from its default.
+    fn parts() -> StoredHeadParts {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("content-type", "text/plain; charset=utf-8"),
+            ("etag", "\"one\""),
+            ("cache-control", "max-age=60, stale-while-revalidate=30"),
+            ("link", "</a>; rel=preload"),
+            ("link", "</b>; rel=preload"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        StoredHeadParts {
+            key: PrimaryKey::from_bytes(b"GET http://origin.test/"),
+            status: StatusCode::PARTIAL_CONTENT,
+            version: Version::HTTP_2,
+            headers,
+            selecting: vec![
+                (HeaderName::from_static("accept-encoding"), Some([7; 16])),
+                (HeaderName::from_static("origin"), None),
+            ],
+            requested_at: at(1_000_000_000_000_000),
+            received_at: at(1_000_000_000_250_000),
+            freshness: Freshness {
+                dated_at: at(1_000_000_000_000_000),
+                initial_age: Duration::from_secs(1),
+                lifetime: Duration::from_secs(60),
+                source: LifetimeSource::Heuristic,
+                always_validate: true,
+                must_revalidate: true,
+                immutable: true,
+                stale_while_revalidate: Duration::from_secs(30),
+                stale_if_error: Duration::from_secs(90),
+                is_window_final: true,
+                no_cache_fields: vec![HeaderName::from_static("set-cookie")],
+                retain_until: Some(at(1_000_000_100_000_000)),
+            },
+            part: Some(Part {
+                bytes: 10..20,
+                length: 100,
+            }),
+        }
+    }
+
+    fn trailers() -> HeaderMap {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("checksum", HeaderValue::from_static("1"));
+        trailers
+    }
+
+    fn response() -> Bytes {
+        let body = [Bytes::from_static(b"hello "), Bytes::from_static(b"world")];
+        encode_response(&head(), Token(42), Some(&trailers()), 11, Some(&body)).expect("a value")
+    }
+
+    fn rule_bytes(generation: u64, lines: &str) -> Bytes {
+        let prefix = Prefix {
+            kind: RULE,
+            requested_at: 5,
+            stale_at: 0,
+            token: 0,
+            generation,
+            head: lines.len() as u32,
+            body: 0,
+        };
+        let mut value = BytesMut::from(&prefix.write()[..]);
+        value.put_u64(0);
+        value.put_slice(lines.as_bytes());
+        value.freeze()
+    }
+
+    #[test]
+    fn a_response_comes_back_as_it_was() {
+        let Some(Value::Response(found)) = decode(&response()) else {
+            panic!("no response");
+        };
+        assert_eq!(found.head, head());
+        assert_eq!(found.token, Token(42));
+        assert_eq!(found.trailers, Some(trailers()));
+        assert!(matches!(found.body, Body::Here(body) if body == "hello world"));
+    }
+
+    #[test]
+    fn a_response_whose_body_is_elsewhere_comes_back_as_it_was() {
+        let value = encode_response(&head(), Token(42), None, 8 << 20, None).expect("a value");
+        let Some(Value::Response(found)) = decode(&value) else {
+            panic!("no response");
+        };
+        assert_eq!(found.head, head());
+        assert_eq!(found.trailers, None);
+        assert!(matches!(found.body, Body::Elsewhere { length } if length == 8 << 20));
+    }
+
+    #[test]
+    fn a_rule_is_read_as_scripts_write_it() {
+        let value = rule_bytes(9, "\naccept-encoding,origin\n/accept-encoding\n");
+        let Some(Value::Rule(rule)) = decode(&value) else {
+            panic!("no rule");
+        };
+        assert_eq!(rule.generation, 9);
+        let lines: Vec<String> = rule.selectors.iter().map(Selector::to_string).collect();
+        assert_eq!(lines, ["", "accept-encoding,origin", "/accept-encoding"]);
+    }
+
+    #[test]
+    fn scripts_may_write_the_generation() {
+        let mut value = BytesMut::from(&response()[..]);
+        value[GENERATION_AT..GENERATION_AT + 8].copy_from_slice(&77_u64.to_be_bytes());
+        let Some(Value::Response(found)) = decode(&value.freeze()) else {
+            panic!("no response");
+        };
+        assert_eq!(found.generation, 77);
+    }
+
+    #[test]
+    fn any_other_byte_that_changes_makes_it_no_value() {
+        let value = response();
+        for index in (0..value.len()).filter(|index| !(40..48).contains(index)) {
+            for bit in [0x01, 0x80] {
+                let mut changed = BytesMut::from(&value[..]);
+                changed[index] ^= bit;
+                assert!(decode(&changed.freeze()).is_none(), "byte {index}");
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_is_cut_off_or_added_makes_it_no_value() {
+        for value in [response(), encode_tombstone(at(5)), rule_bytes(1, "a\n")] {
+            for length in 0..value.len() {
+                assert!(decode(&value.slice(..length)).is_none(), "{length} bytes");
+            }
+            let longer = Bytes::from([&value[..], b"x"].concat());
+            assert!(decode(&longer).is_none());
+        }
+    }
+
+    #[test]
+    fn a_head_is_read_without_its_body() {
+        let value = response();
+        let found = decode_head(&value.slice(..value.len() - 11));
+        let Some(Ok((found, length))) = found else {
+            panic!("no head");
+        };
+        assert_eq!((found, length), (head(), 11));
+        assert!(matches!(
+            decode_head(&value.slice(..100)),
+            Some(Err(TooShort))
+        ));
+        assert!(decode_head(&encode_tombstone(at(5))).is_none());
+    }
+
+    /// What this version writes is what it has always written: where this fails, raise `VERSION`.
+    #[test]
+    fn the_bytes_are_those_of_the_golden_files() {
+        let elsewhere = encode_response(&head(), Token(42), None, 8 << 20, None).expect("a value");
+        for (name, value) in [
+            ("response", response()),
+            ("response_elsewhere", elsewhere),
+            ("rule", rule_bytes(9, "\naccept-encoding\n")),
+            ("tombstone", encode_tombstone(at(1_000_000_000_000_000))),
+        ] {
+            let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+                .join("tests/golden")
+                .join(format!("{name}.v{VERSION}.bin"));
+            let golden =
+                fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            assert!(golden == value, "{name} is not what {} has", path.display());
+            assert!(decode(&golden.into()).is_some(), "{name} cannot be read");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_are_no_value(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            prop_assert!(decode(&bytes.clone().into()).is_none());
+            prop_assert!(decode_head(&bytes.into()).is_none());
+        }
+
+        #[test]
+        fn arbitrary_heads_behind_a_true_prefix_are_read_or_refused(
+            bytes in proptest::collection::vec(any::<u8>(), 0..400),
+            kind in 0_u8..6,
+            body in 0_u64..10,
+        ) {
+            let head = bytes.len().saturating_sub(body as usize) as u32;
+            let prefix = Prefix { kind, requested_at: 1, stale_at: 2, token: 3, generation: 4, head, body };
+            let value = seal(&prefix, &bytes, &[]);
+            let _ = decode(&value);
+            let _ = decode_head(&value);
+        }
+
+        #[test]
+        fn times_and_durations_of_any_size_come_back(
+            micros_since_1970 in any::<u64>(),
+            duration in any::<u64>(),
+        ) {
+            let mut parts = parts();
+            parts.received_at = UNIX_EPOCH.checked_add(Duration::from_micros(micros_since_1970))
+                .unwrap_or(UNIX_EPOCH);
+            parts.freshness.lifetime = Duration::from_micros(duration);
+            let head = StoredHead::from(parts);
+            let value = encode_response(&head, Token(1), None, 0, Some(&[])).expect("a value");
+            let Some(Value::Response(found)) = decode(&value) else {
+                panic!("no response");
+            };
+            prop_assert_eq!(found.head, head);
+        }
+    }
+}
