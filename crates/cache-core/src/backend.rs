@@ -315,6 +315,13 @@ pub trait ReadBody: fmt::Debug + Send + Sync + 'static {
     /// The bytes from `start` up to the end of the window that the store reads at once; never
     /// empty where `start` is before the end.
     fn read(&self, start: u64) -> BoxFuture<'static, Result<Bytes, BackendError>>;
+
+    /// Where the window ends that is read from `start`, if that is known before: then those behind
+    /// it are asked for before it has arrived.
+    fn window_end(&self, start: u64) -> Option<u64> {
+        let _ = start;
+        None
+    }
 }
 
 /// A response that is being stored. Dropping it before [`publish`](Self::publish) stores nothing.

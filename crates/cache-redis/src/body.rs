@@ -88,6 +88,11 @@ impl fmt::Debug for RedisBody {
 }
 
 impl ReadBody for RedisBody {
+    fn window_end(&self, start: u64) -> Option<u64> {
+        let next = (start / FRAME as u64 + 1).saturating_mul(FRAME as u64);
+        Some(next.min(self.length))
+    }
+
     fn read(&self, start: u64) -> BoxFuture<'static, Result<Bytes, BackendError>> {
         let (lane, key, token) = (self.lane.clone(), self.key.clone(), self.token);
         let frame = start / FRAME as u64;

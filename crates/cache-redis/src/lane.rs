@@ -2,8 +2,8 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use cache_core::{BackendError, BackendErrorKind};
@@ -38,7 +38,10 @@ enum State {
     Idle,
     /// The first attempt is under way.
     Connecting,
-    Connected { link: Link, number: u64 },
+    Connected {
+        link: Link,
+        number: u64,
+    },
     /// The last attempt failed, and others follow.
     Failed(Arc<RedisError>),
 }

@@ -38,7 +38,7 @@ pub struct Options {
     /// under way together are sent together, and fewer of them are on each. Default: 1.
     pub lanes: usize,
     /// How many bytes of one large body may wait to be sent to Redis; a body that arrives faster is
-    /// not stored, and never slowed. Default: 4 MiB.
+    /// not stored, and never slowed. Default: 8 MiB.
     pub upload_buffer: usize,
     /// How long what is stored may stay longer than it has to, at random, so that what was stored
     /// together is not removed together. Default: zero.
@@ -72,7 +72,7 @@ impl Default for Options {
             namespace: Namespace::default(),
             inline_limit: 64 << 10,
             lanes: 1,
-            upload_buffer: 4 << 20,
+            upload_buffer: 8 << 20,
             ttl_jitter: Duration::ZERO,
             reader_grace: Duration::from_secs(300),
             staging_ttl: Duration::from_secs(120),

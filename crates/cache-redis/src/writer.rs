@@ -195,9 +195,12 @@ async fn upload(
     progress: Arc<Progress>,
 ) -> Result<(), LaneError> {
     let mut length = 0;
-    while let Some(frame) = frames.recv().await {
-        let sent = append(&lane, &key, staging, &frame, &mut length).await;
-        progress.waiting.fetch_sub(frame.len(), Ordering::Relaxed);
+    let mut batch = Vec::new();
+    while frames.recv_many(&mut batch, BATCH).await > 0 {
+        let bytes = batch.iter().map(Bytes::len).sum();
+        let sent = append(&lane, &key, staging, &batch, &mut length).await;
+        batch.clear();
+        progress.waiting.fetch_sub(bytes, Ordering::Relaxed);
         if let Err(error) = sent {
             drop(frames);
             discard(&lane, &key).await;
@@ -210,33 +213,34 @@ async fn upload(
     Ok(())
 }
 
-/// Appends a frame. There is never a key without a TTL, whenever this process ends.
+/// Appends frames. There is never a key without a TTL, whenever this process ends.
 async fn append(
     lane: &Lane,
     key: &str,
     staging: Duration,
-    frame: &Bytes,
+    frames: &[Bytes],
     length: &mut u64,
 ) -> Result<(), LaneError> {
-    let ttl = millis(staging);
-    if *length == 0 {
-        let mut command = cmd("SET");
-        command.arg(key).arg(&**frame).arg("PX").arg(ttl);
-        lane.send(&command).await?;
-    } else {
-        let mut commands = pipe();
-        commands.atomic();
+    let mut commands = pipe();
+    commands.atomic();
+    let mut expected = Vec::with_capacity(frames.len());
+    for frame in frames {
+        *length += frame.len() as u64;
+        expected.push(Value::Int(length.cast_signed()));
         commands.cmd("APPEND").arg(key).arg(&**frame);
-        commands.cmd("PEXPIRE").arg(key).arg(ttl).ignore();
-        let replies = lane.send_all(&commands).await?;
-        let expected = *length + frame.len() as u64;
-        // It expired meanwhile, or another server answers now.
-        if replies.first() != Some(&Value::Int(expected.cast_signed())) {
-            return Err(LaneError::Lost);
-        }
     }
-    *length += frame.len() as u64;
-    Ok(())
+    commands
+        .cmd("PEXPIRE")
+        .arg(key)
+        .arg(millis(staging))
+        .ignore();
+    let lengths = lane.send_all(&commands).await?;
+    // Otherwise it has expired meanwhile, or another server answers now.
+    if lengths == expected {
+        Ok(())
+    } else {
+        Err(LaneError::Lost)
+    }
 }
 
 /// Removes what nobody will look up; where that fails, its TTL does it.
@@ -245,6 +249,9 @@ async fn discard(lane: &Lane, key: &str) {
     command.arg(key);
     let _ = lane.send(&command).await;
 }
+
+/// How many frames are sent together at most.
+const BATCH: usize = 8;
 
 const WRITING: &str = "writing a body";
 const PUBLISHING: &str = "publishing";

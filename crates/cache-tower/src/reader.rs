@@ -1,5 +1,6 @@
 //! Reading a stored body.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -31,15 +32,21 @@ enum Rest {
     Remote(Remote),
 }
 
-/// What is left of a body in the store. The next window is asked for before it is wanted, so that
-/// its way is not waited for; so there are two windows in memory at most.
+/// What is left of a body in the store. A few windows are asked for before they are wanted, so that
+/// their way is not waited for; there are never more than those in memory.
 struct Remote {
     body: Arc<dyn ReadBody>,
+    /// What comes next.
     at: u64,
+    /// What is asked for next.
+    asked: u64,
     end: u64,
-    window: Option<Window>,
+    windows: VecDeque<Window>,
     timeout: Duration,
 }
+
+/// How many windows are asked for at once.
+const AHEAD: usize = 4;
 
 /// A read under way. A `Reader` is only ever polled by one task, so it need not be `Sync` itself.
 enum Window {
@@ -69,8 +76,9 @@ impl Reader {
             Source::Remote(body) => Rest::Remote(Remote {
                 body: body.clone(),
                 at: bytes.start,
+                asked: bytes.start,
                 end: bytes.end,
-                window: None,
+                windows: VecDeque::new(),
                 timeout,
             }),
         };
@@ -158,29 +166,42 @@ impl Rest {
 
 impl Remote {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, BackendError>> {
-        let read = match self.window.take().unwrap_or_else(|| self.ask()).poll(cx) {
+        self.ask(cx);
+        let Some(window) = self.windows.pop_front() else {
+            return Poll::Ready(Err(odd_window()));
+        };
+        let read = match window.poll(cx) {
             Window::Here(read) => read,
             coming => {
-                self.window = Some(coming);
+                self.windows.push_front(coming);
                 return Poll::Pending;
             }
         };
-        if let Ok(bytes) = &read {
-            self.at += bytes.len() as u64;
-            if !bytes.is_empty() && self.at < self.end {
-                self.window = Some(self.ask().poll(cx));
-            }
+        let Ok(bytes) = &read else {
+            return Poll::Ready(read);
+        };
+        let promised = self.body.window_end(self.at);
+        self.at += bytes.len() as u64;
+        match promised {
+            Some(end) if end != self.at => return Poll::Ready(Err(odd_window())),
+            Some(_) => self.ask(cx),
+            None => self.asked = self.at,
         }
         Poll::Ready(read)
     }
 
-    fn ask(&self) -> Window {
-        let read = within(
-            self.timeout,
-            "reading a stored body",
-            self.body.read(self.at),
-        );
-        Window::Coming(SyncWrapper::new(Box::pin(read)))
+    /// Asks for what comes next, as far as it is known where that begins.
+    fn ask(&mut self, cx: &mut Context<'_>) {
+        while self.windows.len() < AHEAD && self.asked < self.end {
+            let read = self.body.read(self.asked);
+            let read = within(self.timeout, "reading a stored body", read);
+            let window = Window::Coming(SyncWrapper::new(Box::pin(read)));
+            self.windows.push_back(window.poll(cx));
+            match self.body.window_end(self.asked) {
+                Some(end) if end > self.asked => self.asked = end,
+                _ => self.asked = self.end,
+            }
+        }
     }
 }
 

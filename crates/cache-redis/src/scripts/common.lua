@@ -44,7 +44,7 @@ end
 local function sweep(primary, grace)
   local index = primary .. ':i'
   local variants = redis.pcall('SMEMBERS', index)
-  if variants.err then
+  if variants.err or #variants == 0 then
     return
   end
   for _, variant in ipairs(variants) do
