@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName};
@@ -65,6 +65,43 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
         key: &'a PrimaryKey,
         now: SystemTime,
     ) -> Answer<'a, Result<(), BackendError>>;
+
+    /// Asks to be the only one of all who share the store that asks the origin about a key, for
+    /// this long at most. Nothing depends on it but how often the origin is asked.
+    ///
+    /// A store that nobody else shares grants it.
+    fn lease<'a>(
+        &'a self,
+        key: &'a PrimaryKey,
+        time: Duration,
+    ) -> Answer<'a, Result<Lease, BackendError>> {
+        let _ = (key, time);
+        Answer::Now(Ok(Lease::Granted(Token(0))))
+    }
+
+    /// Gives a lease back, if it is still the one that has this token. What the origin gave is of no
+    /// use to others: then nobody is to wait for another for as long as `useless_for`.
+    fn end_lease<'a>(
+        &'a self,
+        key: &'a PrimaryKey,
+        token: Token,
+        useless_for: Option<Duration>,
+    ) -> Answer<'a, Result<(), BackendError>> {
+        let _ = (key, token, useless_for);
+        Answer::Now(Ok(()))
+    }
+}
+
+/// What became of the wish for a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "the engine has to handle all")]
+pub enum Lease {
+    /// It is granted, under this token.
+    Granted(Token),
+    /// Another has it.
+    Taken,
+    /// It is of no use: responses for this key cannot be shared.
+    Useless,
 }
 
 impl<B: Backend + ?Sized> Backend for Arc<B> {
@@ -99,6 +136,23 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
         now: SystemTime,
     ) -> Answer<'a, Result<(), BackendError>> {
         (**self).invalidate(key, now)
+    }
+
+    fn lease<'a>(
+        &'a self,
+        key: &'a PrimaryKey,
+        time: Duration,
+    ) -> Answer<'a, Result<Lease, BackendError>> {
+        (**self).lease(key, time)
+    }
+
+    fn end_lease<'a>(
+        &'a self,
+        key: &'a PrimaryKey,
+        token: Token,
+        useless_for: Option<Duration>,
+    ) -> Answer<'a, Result<(), BackendError>> {
+        (**self).end_lease(key, token, useless_for)
     }
 }
 

@@ -36,7 +36,7 @@ pub use stored::{SelectingField, StoredHead, StoredHeadParts};
 mod backend;
 pub use backend::{
     Answer, Backend, BackendError, BackendErrorKind, BodyWriter, BoxFuture, Candidates, Entry,
-    Query, ReadBody, Source, StoredBody, Token,
+    Lease, Query, ReadBody, Source, StoredBody, Token,
 };
 
 mod header;

@@ -7,10 +7,11 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use cache_core::{
-    Answer, Backend, BackendError, BackendErrorKind, BodyWriter, Candidates, Digest, Entry,
-    PrimaryKey, Query, Source, StoredHead,
+    Answer, Backend, BackendError, BackendErrorKind, BodyWriter, Candidates, Digest, Entry, Lease,
+    PrimaryKey, Query, Source, StoredHead, Token,
 };
 use quick_cache::sync::Cache;
+use redis::{Value, pipe};
 use tracing::{debug, warn};
 
 use crate::body::framed_length;
@@ -284,6 +285,55 @@ impl Backend for RedisBackend {
                 .map_err(|error| error.into_backend_error("invalidating"))
         })
     }
+
+    fn lease<'a>(
+        &'a self,
+        key: &'a PrimaryKey,
+        time: Duration,
+    ) -> Answer<'a, Result<Lease, BackendError>> {
+        Answer::later(async move {
+            let name = self.keys(key).lease();
+            let token = Token(fastrand::u128(..));
+            let text = lease_text(token);
+            let mut commands = pipe();
+            let set = commands.cmd("SET").arg(&name).arg(&text);
+            set.arg("NX").arg("PX").arg(millis(time));
+            commands.cmd("GET").arg(&name);
+            let replies = self.lane().send_all(&commands).await;
+            let replies = replies.map_err(|error| error.into_backend_error("leasing"))?;
+            Ok(match replies.last() {
+                Some(Value::BulkString(holder)) if *holder == text.as_bytes() => {
+                    Lease::Granted(token)
+                }
+                Some(Value::BulkString(holder)) if holder == b"useless" => Lease::Useless,
+                _ => Lease::Taken,
+            })
+        })
+    }
+
+    fn end_lease<'a>(
+        &'a self,
+        key: &'a PrimaryKey,
+        token: Token,
+        useless_for: Option<Duration>,
+    ) -> Answer<'a, Result<(), BackendError>> {
+        Answer::later(async move {
+            let name = self.keys(key).lease();
+            let text = lease_text(token);
+            let useless = useless_for.map_or(0, millis).to_string();
+            let arguments: [&[u8]; 2] = [text.as_bytes(), useless.as_bytes()];
+            let script = &self.0.scripts.end_lease;
+            let ended = script.run(self.lane(), &[&name], &arguments).await;
+            ended
+                .map(drop)
+                .map_err(|error| error.into_backend_error("ending a lease"))
+        })
+    }
+}
+
+/// A token as text, so that it cannot be taken for anything else.
+fn lease_text(token: Token) -> String {
+    format!("{:032x}", token.0)
 }
 
 fn variant_of(keys: &Keys, head: &StoredHead) -> String {

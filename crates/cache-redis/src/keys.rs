@@ -118,6 +118,11 @@ impl Keys {
         key
     }
 
+    /// Of the lease on asking the origin.
+    pub(crate) fn lease(&self) -> String {
+        self.with_suffix(":l")
+    }
+
     fn with_suffix(&self, suffix: &str) -> String {
         let mut key = String::with_capacity(self.primary.len() + 35);
         key.push_str(&self.primary);

@@ -10,6 +10,7 @@ pub(crate) struct Scripts {
     pub(crate) store: Script,
     pub(crate) remove: Script,
     pub(crate) invalidate: Script,
+    pub(crate) end_lease: Script,
 }
 
 #[derive(Debug)]
@@ -24,6 +25,7 @@ impl Scripts {
             store: Script::new(include_str!("scripts/store.lua")),
             remove: Script::new(include_str!("scripts/remove.lua")),
             invalidate: Script::new(include_str!("scripts/invalidate.lua")),
+            end_lease: Script::new(include_str!("scripts/end_lease.lua")),
         }
     }
 }

@@ -8,13 +8,13 @@ use std::time::{Duration, SystemTime};
 
 use cache_core::{
     AfterForward, AfterLookup, Answer, Backend, BackendError, Begin, CacheInfo, CacheName,
-    Candidates, Digest, Entry, Forward, Lookup, Outcome, Policy, Reason, RequestHead, Reuse,
+    Candidates, Digest, Entry, Forward, Lease, Lookup, Outcome, Policy, Reason, RequestHead, Reuse,
     SelectingField, StoredHead, Storing, Token, Unsafe, Upkeep, content_length,
 };
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 use tokio::runtime::Handle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tower_service::Service;
 use tracing::debug;
 
@@ -27,6 +27,7 @@ use crate::distrust::Distrust;
 use crate::flights::{FlightKey, Flights, Lead, Place, Progress};
 use crate::future::ResponseFuture;
 use crate::health::{Doing, Health};
+use crate::lease::HeldLease;
 use crate::rest::Rest;
 use crate::revalidations::Revalidations;
 use crate::transfer::{self, Transfer};
@@ -42,6 +43,7 @@ pub(crate) struct Engine {
     pub(crate) backend_timeout: Duration,
     pub(crate) cache_name: Option<CacheName>,
     pub(crate) coalescing_wait: Duration,
+    pub(crate) lease: Option<Duration>,
     pub(crate) flights: Arc<Flights>,
     revalidations: Arc<Revalidations>,
     pub(crate) distrust: Arc<Distrust>,
@@ -59,6 +61,7 @@ impl Engine {
             backend_timeout: Duration::from_secs(5),
             cache_name: None,
             coalescing_wait: Duration::from_secs(5),
+            lease: None,
             flights: Arc::default(),
             revalidations: Arc::default(),
             distrust: Arc::default(),
@@ -274,6 +277,11 @@ fn is_for_all(head: &StoredHead, now: SystemTime) -> bool {
         && head.status() != StatusCode::PARTIAL_CONTENT
 }
 
+/// How long a request waits, the first time and at most, until it looks whether the process that has
+/// the lease has stored anything.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LAST_PAUSE: Duration = Duration::from_millis(100);
+
 /// How many flights a request waits for, one after the other.
 const MOST_FLIGHTS: usize = 4;
 
@@ -421,6 +429,15 @@ impl<S> Exchange<S> {
                         lead.tell(Progress::Stored);
                         return Ok(Turn::Alone(step, request));
                     }
+                    let leased = self.lease(&forward, (&request).into(), deadline).await;
+                    let lease = match leased {
+                        Ok(lease) => lease,
+                        Err(step) => {
+                            lead.tell(Progress::Stored);
+                            return Ok(Turn::Alone(step, request));
+                        }
+                    };
+                    let lead = lead.with_lease(lease);
                     let response = self.forward(forward, request, Some(lead)).await?;
                     return Ok(Turn::Answered(response));
                 }
@@ -488,6 +505,49 @@ impl<S> Exchange<S> {
         match Step::from(self.engine.judge(lookup, &head, found, now)) {
             Step::Forward(_) => None,
             step => Some(step),
+        }
+    }
+
+    /// The lease on asking the origin, if there is one to be had; or what another process, which had
+    /// it, has stored meanwhile.
+    async fn lease(
+        &mut self,
+        forward: &Forward,
+        request: RequestHead<'_>,
+        deadline: Instant,
+    ) -> Result<Option<HeldLease>, Step> {
+        let engine = self.engine.clone();
+        let Some(time) = engine.lease else {
+            return Ok(None);
+        };
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let now = engine.clock.now();
+            if engine.health.rests(now) {
+                return Ok(None);
+            }
+            let leasing = engine.backend.lease(forward.key(), time);
+            let leased = self.budget.spend("leasing", leasing).await;
+            engine.note_writing(&leased);
+            match leased {
+                Ok(Lease::Granted(token)) => {
+                    let lease = HeldLease::new(&engine, forward.key(), token);
+                    // Another may have had it since the store was asked.
+                    return match self.look_again(request, false).await {
+                        Some(step) => Err(step),
+                        None => Ok(Some(lease)),
+                    };
+                }
+                Ok(Lease::Taken) if Instant::now() + pause < deadline => {}
+                _ => return Ok(None),
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LAST_PAUSE);
+            // Waiting for another is not the store's fault.
+            self.budget = Budget::new(engine.backend_budget);
+            if let Some(step) = self.look_again(request, false).await {
+                return Err(step);
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use cache_core::{Digest, PrimaryKey, StoredHead};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::lease::{HeldLease, USELESS};
 use crate::transfer::Transfer;
 
 /// What a flight is for: a key, and once it is known what the response varies by, the digest of what
@@ -74,6 +75,7 @@ pub(crate) struct Lead {
     flights: Arc<Flights>,
     key: FlightKey,
     flight: Arc<Flight>,
+    lease: Option<HeldLease>,
 }
 
 impl Default for Flights {
@@ -117,6 +119,7 @@ impl Flights {
             flights: self.clone(),
             key,
             flight,
+            lease: None,
         })
     }
 
@@ -152,12 +155,24 @@ impl Flights {
 }
 
 impl Lead {
+    /// The same among all who share the store.
+    pub(crate) fn with_lease(mut self, lease: Option<HeldLease>) -> Self {
+        self.lease = lease;
+        self
+    }
+
     /// Tells those who wait. What they do then they decide for themselves.
     pub(crate) fn tell(&self, progress: Progress) {
         if matches!(progress, Progress::Solitary) {
             let slot = &self.flights.solitary[self.flights.slot(&self.key.key)];
-            let until = self.flights.millis().saturating_add(SOLITARY_MILLIS);
+            let until = self
+                .flights
+                .millis()
+                .saturating_add(USELESS.as_secs() * 1000);
             slot.store(until, Ordering::Relaxed);
+            if let Some(lease) = &self.lease {
+                lease.is_useless();
+            }
         }
         self.flight.progress.send_replace(progress);
     }
@@ -188,6 +203,3 @@ impl Drop for Lead {
 
 /// How many hashes are told apart.
 const SLOTS: usize = 4096;
-
-/// For how long requests for a response that could not be shared do not wait for each other.
-const SOLITARY_MILLIS: u64 = 10_000;

@@ -71,6 +71,18 @@ impl CacheLayer {
         self
     }
 
+    /// Lets the processes that share the store wait for one another as requests in one process do: who
+    /// asks the origin first takes a lease in the store, for this long at most, and others look into
+    /// the store until it is there, or the lease is over, or `coalescing_wait` is.
+    ///
+    /// It costs a miss two round trips more, and a process that dies while it has the lease holds up
+    /// the others as long as it lasts. Default: no lease.
+    #[must_use]
+    pub fn lease(mut self, time: Duration) -> Self {
+        Arc::make_mut(&mut self.engine).lease = Some(time).filter(|time| !time.is_zero());
+        self
+    }
+
     /// How many tasks go on in the background at most: validations, and responses that are being made
     /// visible in a store that takes its time. What is more is left undone. Default: 256.
     #[must_use]

@@ -44,6 +44,7 @@ mod budget;
 mod capture;
 mod distrust;
 mod engine;
+mod lease;
 mod reader;
 mod rest;
 mod revalidations;
