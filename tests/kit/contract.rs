@@ -58,9 +58,9 @@ macro_rules! backend_contract {
 /// A backend, and a clock.
 #[derive(Debug)]
 pub struct Store {
-    backend: Arc<dyn Backend>,
-    policy: Policy,
-    clock: ManualClock,
+    pub backend: Arc<dyn Backend>,
+    pub policy: Policy,
+    pub clock: ManualClock,
 }
 
 impl Store {
@@ -73,27 +73,27 @@ impl Store {
         }
     }
 
-    fn now(&self) -> SystemTime {
+    pub fn now(&self) -> SystemTime {
         self.clock.now()
     }
 
-    fn wait(&self, seconds: u64) {
+    pub fn wait(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
     }
 
-    fn lookup(&self, request: &Request<()>) -> Lookup {
+    pub fn lookup(&self, request: &Request<()>) -> Lookup {
         match Begin::new(&self.policy, &RequestHead::from(request), self.now()) {
             Begin::Lookup(lookup) => lookup,
             other => panic!("expected a lookup, not {other:?}"),
         }
     }
 
-    fn key(&self, request: &Request<()>) -> PrimaryKey {
+    pub fn key(&self, request: &Request<()>) -> PrimaryKey {
         self.lookup(request).key().clone()
     }
 
     /// The head that this answer to this request is stored under.
-    fn head(&self, request: &Request<()>, answer: &Answer) -> StoredHead {
+    pub fn head(&self, request: &Request<()>, answer: &Answer) -> StoredHead {
         let head = RequestHead::from(request);
         let forward = match self
             .lookup(request)
@@ -109,12 +109,12 @@ impl Store {
         }
     }
 
-    async fn publish(&self, request: &Request<()>, answer: Answer) {
+    pub async fn publish(&self, request: &Request<()>, answer: Answer) {
         self.publish_under(self.head(request, &answer), answer)
             .await;
     }
 
-    async fn publish_under(&self, head: StoredHead, answer: Answer) {
+    pub async fn publish_under(&self, head: StoredHead, answer: Answer) {
         let mut writer = self.backend.writer(head);
         let mut body = std::pin::pin!(answer.response().into_body());
         let mut trailers = None;
@@ -134,7 +134,7 @@ impl Store {
         }
     }
 
-    async fn find(&self, request: &Request<()>) -> Candidates {
+    pub async fn find(&self, request: &Request<()>) -> Candidates {
         let lookup = self.lookup(request);
         let query = lookup.query(&self.policy, RequestHead::from(request));
         self.backend
@@ -145,7 +145,7 @@ impl Store {
     }
 
     /// The one entry that was selected by the fields of this request.
-    async fn entry(&self, request: &Request<()>) -> Option<Entry> {
+    pub async fn entry(&self, request: &Request<()>) -> Option<Entry> {
         let lookup = self.lookup(request);
         let query = lookup.query(&self.policy, RequestHead::from(request));
         let candidates = self.find(request).await;
@@ -162,13 +162,13 @@ impl Store {
         entry
     }
 
-    async fn body(&self, request: &Request<()>) -> Option<String> {
+    pub async fn body(&self, request: &Request<()>) -> Option<String> {
         let entry = self.entry(request).await?;
         Some(String::from_utf8(read(&entry).await).expect("text"))
     }
 }
 
-async fn read(entry: &Entry) -> Vec<u8> {
+pub async fn read(entry: &Entry) -> Vec<u8> {
     use cache_core::Source;
     let bytes = match entry.body.source() {
         Source::Whole(bytes) => bytes.to_vec(),
@@ -187,13 +187,13 @@ async fn read(entry: &Entry) -> Vec<u8> {
     bytes
 }
 
-fn get(path: &str) -> Request<()> {
+pub fn get(path: &str) -> Request<()> {
     Request::get(format!("http://origin.test{path}"))
         .body(())
         .expect("a request")
 }
 
-fn in_language(language: &str) -> Request<()> {
+pub fn in_language(language: &str) -> Request<()> {
     let mut request = get("/");
     request
         .headers_mut()
@@ -201,7 +201,7 @@ fn in_language(language: &str) -> Request<()> {
     request
 }
 
-fn varying(body: &'static str) -> Answer {
+pub fn varying(body: &'static str) -> Answer {
     ok(body).max_age(60).with("vary", "accept-language")
 }
 

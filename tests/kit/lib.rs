@@ -23,3 +23,7 @@ mod log;
 pub use log::Log;
 
 pub mod contract;
+pub mod held;
+
+#[cfg(unix)]
+pub mod redis;

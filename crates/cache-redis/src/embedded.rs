@@ -96,7 +96,6 @@ impl fmt::Debug for EmbeddedRedis {
 /// The settings of an [`EmbeddedRedis`].
 #[derive(Clone)]
 #[must_use = "nothing is started before `start`"]
-#[cfg_attr(not(unix), expect(dead_code, reason = "nothing is started there"))]
 pub struct EmbeddedRedisBuilder {
     binary: Option<PathBuf>,
     max_memory: Option<(u64, EvictionPolicy)>,
@@ -777,7 +776,7 @@ enum Server {}
 
 #[cfg(not(unix))]
 impl Server {
-    async fn start(_: EmbeddedRedisBuilder) -> Result<Self, StartError> {
+    async fn start(_: &EmbeddedRedisBuilder) -> Result<Self, StartError> {
         Err(StartError::Unsupported)
     }
 

@@ -1,0 +1,18 @@
+//! The Redis backend, on real servers.
+
+mod contract;
+
+mod support;
+
+mod config;
+mod counts;
+mod expiry;
+mod foreign;
+mod large;
+mod layout;
+mod order;
+mod pools;
+mod resurrection;
+mod through_the_layer;
+mod variants;
+mod walks;
