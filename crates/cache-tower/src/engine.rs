@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use cache_core::{
     AfterForward, AfterLookup, Answer, Backend, BackendError, Begin, CacheInfo, CacheName,
     Candidates, Digest, Entry, Forward, Lease, Lookup, Outcome, Policy, Reason, RequestHead, Reuse,
-    SelectingField, StoredHead, Storing, Token, Unsafe, Upkeep, content_length,
+    SelectingField, StoredHead, Storing, Token, Unsafe, Upkeep,
 };
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
@@ -125,6 +125,15 @@ enum Step {
     Bypass(Reason),
 }
 
+impl Step {
+    /// Tells those who wait for the same what was found.
+    fn tell(&self, lead: &Lead) {
+        if let Self::Reuse(reuse) | Self::ReuseWhileRevalidating(reuse, _) = self {
+            lead.tell(Progress::Stored(reuse.entry().clone()));
+        }
+    }
+}
+
 impl From<AfterLookup> for Step {
     fn from(after: AfterLookup) -> Self {
         match after {
@@ -236,20 +245,15 @@ impl Engine {
         forward.without_asking(now)
     }
 
-    /// Whether a response that is on its way to another answers this request, too.
-    fn judge_arriving(
+    /// Whether what another request has found, or is getting, answers this one, too.
+    fn judge_found(
         &self,
-        head: &Arc<StoredHead>,
+        entry: Entry,
         request: RequestHead<'_>,
         now: SystemTime,
     ) -> Option<Reuse> {
         let Begin::Lookup(lookup) = Begin::new(&self.policy, &request, now) else {
             return None;
-        };
-        let entry = Entry {
-            head: head.clone(),
-            body: transfer::placeholder(content_length(head.headers())),
-            token: Token(0),
         };
         match lookup.next(&self.policy, &request, &[entry], now) {
             AfterLookup::Reuse(reuse) => Some(reuse),
@@ -426,14 +430,14 @@ impl<S> Exchange<S> {
                 Place::Leader(lead) => {
                     // Another may have come and gone since the store was asked.
                     if let Some(step) = self.look_again((&request).into(), true).await {
-                        lead.tell(Progress::Stored);
+                        step.tell(&lead);
                         return Ok(Turn::Alone(step, request));
                     }
                     let leased = self.lease(&forward, (&request).into(), deadline).await;
                     let lease = match leased {
                         Ok(lease) => lease,
                         Err(step) => {
-                            lead.tell(Progress::Stored);
+                            step.tell(&lead);
                             return Ok(Turn::Alone(step, request));
                         }
                     };
@@ -451,18 +455,23 @@ impl<S> Exchange<S> {
             match told {
                 Progress::Asking | Progress::Abandoned => {}
                 Progress::Solitary => break,
-                Progress::Stored => {
-                    if let Some(step) = self.look_again((&request).into(), false).await {
-                        return Ok(Turn::Alone(step, request));
-                    }
-                    break;
+                Progress::Stored(entry) => {
+                    let now = engine.clock.now();
+                    let reuse = engine
+                        .judge_found(entry, (&request).into(), now)
+                        .or_else(|| engine.spare(&forward, now));
+                    let Some(reuse) = reuse else {
+                        break;
+                    };
+                    return Ok(Turn::Alone(Step::Reuse(reuse), request));
                 }
                 Progress::Arriving(head, transfer) => {
                     let Some(transfer) = transfer.upgrade() else {
                         continue;
                     };
                     let now = engine.clock.now();
-                    if let Some(reuse) = engine.judge_arriving(&head, (&request).into(), now) {
+                    let entry = transfer::entry(&head);
+                    if let Some(reuse) = engine.judge_found(entry, (&request).into(), now) {
                         let Some(reader) = transfer.join() else {
                             break;
                         };
@@ -636,10 +645,17 @@ impl<S> Exchange<S> {
             AfterForward::Reuse(reuse, upkeep) => {
                 // Nobody reads its body.
                 drop(response);
-                self.keep_up(upkeep, now).await;
-                if let Some(lead) = lead {
-                    lead.tell(Progress::Stored);
+                if let Some(lead) = &lead {
+                    lead.tell(match &upkeep {
+                        Upkeep::Freshen(entry, head) => Progress::Stored(Entry {
+                            head: head.clone(),
+                            ..entry.clone()
+                        }),
+                        _ => Progress::Stored(reuse.entry().clone()),
+                    });
                 }
+                self.keep_up(upkeep, now).await;
+                drop(lead);
                 let info = reuse.info(now).with_forward(why, status);
                 Ok(self.engine.respond(reuse, info, now))
             }

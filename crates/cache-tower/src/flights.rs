@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use cache_core::{Digest, PrimaryKey, StoredHead};
+use cache_core::{Digest, Entry, PrimaryKey, StoredHead};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -50,8 +50,8 @@ pub(crate) enum Progress {
     Asking,
     /// There is one that can be shared, and its body is on its way.
     Arriving(Arc<StoredHead>, Weak<Transfer>),
-    /// What is stored was validated.
-    Stored,
+    /// This is stored: it was validated, or another process has stored it.
+    Stored(Entry),
     /// The response is for the one who asked only.
     Solitary,
     /// It ended without a response.

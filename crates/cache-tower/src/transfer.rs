@@ -8,7 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
-use cache_core::{BackendError, BackendErrorKind, BoxFuture, ReadBody, StoredBody, StoredHead};
+use cache_core::{
+    BackendError, BackendErrorKind, BoxFuture, Entry, ReadBody, StoredBody, StoredHead, Token,
+    content_length,
+};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
@@ -399,8 +402,8 @@ impl State {
     }
 }
 
-/// A body of this length that is not looked at.
-pub(crate) fn placeholder(length: Option<u64>) -> StoredBody {
+/// A response that arrives, as if it were stored, to be judged; its body is not there.
+pub(crate) fn entry(head: &Arc<StoredHead>) -> Entry {
     #[derive(Debug)]
     struct Nowhere;
 
@@ -411,7 +414,12 @@ pub(crate) fn placeholder(length: Option<u64>) -> StoredBody {
         }
     }
 
-    StoredBody::remote(Arc::new(Nowhere), length.unwrap_or_default())
+    let length = content_length(head.headers()).unwrap_or_default();
+    Entry {
+        head: head.clone(),
+        body: StoredBody::remote(Arc::new(Nowhere), length),
+        token: Token(0),
+    }
 }
 
 /// Those who wait for more.

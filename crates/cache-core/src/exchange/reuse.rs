@@ -135,6 +135,12 @@ impl Reuse {
         }
     }
 
+    /// The stored response.
+    #[must_use]
+    pub fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
     /// Whether there is a body to send that is still in the store.
     #[must_use]
     pub fn is_remote(&self) -> bool {
