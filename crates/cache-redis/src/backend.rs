@@ -17,7 +17,7 @@ use tracing::{debug, warn};
 use crate::body::framed_length;
 use crate::format::{self, Rule, Selector};
 use crate::keys::Keys;
-use crate::lane::{Lane, LaneError};
+use crate::lane::{Lane, LaneError, Node};
 use crate::options::Options;
 use crate::pool::Pool;
 use crate::scripts::Scripts;
@@ -270,10 +270,10 @@ impl Backend for RedisBackend {
     ) -> Answer<'a, Result<(), BackendError>> {
         Answer::later(async move {
             let keys = self.keys(key);
-            let tombstone = format::encode_tombstone(now);
-            let ttl = millis(self.options().tombstone_ttl).to_string();
+            let at = format::micros(now).to_string();
+            let ttl = millis(self.options().invalidation_memory).to_string();
             let grace = self.grace();
-            let arguments: [&[u8]; 3] = [&tombstone, ttl.as_bytes(), grace.as_bytes()];
+            let arguments: [&[u8]; 3] = [at.as_bytes(), ttl.as_bytes(), grace.as_bytes()];
             let invalidated = self
                 .0
                 .scripts
@@ -299,14 +299,15 @@ impl Backend for RedisBackend {
             let set = commands.cmd("SET").arg(&name).arg(&text);
             set.arg("NX").arg("PX").arg(millis(time));
             commands.cmd("GET").arg(&name);
-            let replies = self.lane().send_all(&commands).await;
+            let replies = self.lane().send_each(&Node::Only, commands).await;
             let replies = replies.map_err(|error| error.into_backend_error("leasing"))?;
-            Ok(match replies.last() {
-                Some(Value::BulkString(holder)) if *holder == text.as_bytes() => {
+            Ok(match replies.into_iter().last() {
+                Some(Value::BulkString(holder)) if holder == text.as_bytes() => {
                     Lease::Granted(token)
                 }
-                Some(Value::BulkString(holder)) if holder == b"useless" => Lease::Useless,
-                _ => Lease::Taken,
+                Some(Value::BulkString(holder)) if holder.len() == text.len() => Lease::Taken,
+                // What is there is none, and nobody would give it back.
+                _ => Lease::Useless,
             })
         })
     }

@@ -11,7 +11,8 @@ use redis::{
     AsyncConnectionConfig, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo,
     ProtocolVersion, RedisConnectionInfo, TlsCertificates, TlsMode,
 };
-use serde::Deserialize;
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::options::Options;
 use crate::pool::Pool;
@@ -110,9 +111,57 @@ pub struct Tls {
 }
 
 /// A password, which is not shown.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Password(String);
+
+impl<'de> Deserialize<'de> for Password {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // The error of a string would show what is there in its place.
+        struct Text;
+
+        impl Visitor<'_> for Text {
+            type Value = Password;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a password in quotes")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Password, E> {
+                Ok(text.into())
+            }
+
+            fn visit_bool<E: de::Error>(self, _: bool) -> Result<Password, E> {
+                Err(E::custom("a password has to be in quotes"))
+            }
+
+            fn visit_i64<E: de::Error>(self, _: i64) -> Result<Password, E> {
+                self.visit_bool(false)
+            }
+
+            fn visit_i128<E: de::Error>(self, _: i128) -> Result<Password, E> {
+                self.visit_bool(false)
+            }
+
+            fn visit_u64<E: de::Error>(self, _: u64) -> Result<Password, E> {
+                self.visit_bool(false)
+            }
+
+            fn visit_u128<E: de::Error>(self, _: u128) -> Result<Password, E> {
+                self.visit_bool(false)
+            }
+
+            fn visit_f64<E: de::Error>(self, _: f64) -> Result<Password, E> {
+                self.visit_bool(false)
+            }
+
+            fn visit_bytes<E: de::Error>(self, _: &[u8]) -> Result<Password, E> {
+                self.visit_bool(false)
+            }
+        }
+
+        deserializer.deserialize_any(Text)
+    }
+}
 
 impl From<String> for Password {
     fn from(password: String) -> Self {
@@ -168,10 +217,7 @@ impl FromStr for RedisConfig {
             "redis+unix" | "valkey+unix" | "unix" => {
                 config.unix_socket = Some(decode("path", rest)?.into());
             }
-            _ => {
-                let problem = format!("{scheme}:// is not known");
-                return Err(ConfigError::new(problem, SCHEMES));
-            }
+            _ => return Err(ConfigError::unknown_scheme(SCHEMES)),
         }
         if matches!(
             scheme,
@@ -220,8 +266,8 @@ impl RedisConfig {
             self.database = number("database", database)?;
         }
         match segments.next() {
-            Some(surplus) => Err(ConfigError::new(
-                format!("{surplus:?} in the path means nothing"),
+            Some(_) => Err(ConfigError::new(
+                "there is too much in the path of the URL",
                 SCHEMES,
             )),
             None => Ok(()),
@@ -236,7 +282,7 @@ impl RedisConfig {
             "resp3" if value == "true" => self.resp3 = true,
             "resp3" if value == "false" => self.resp3 = false,
             "resp3" => {
-                let problem = format!("resp3={value} is neither yes nor no");
+                let problem = "resp3 is neither true nor false";
                 return Err(ConfigError::new(problem, "write resp3=true or resp3=false"));
             }
             "ca_file" => self.tls.get_or_insert_default().ca_file = Some(value.into()),
@@ -247,8 +293,9 @@ impl RedisConfig {
             }
             _ => {
                 return Err(ConfigError::new(
-                    format!("the parameter {name:?} is not known"),
-                    "write db, user, pass, resp3, ca_file or namespace",
+                    "a parameter of the URL is not known",
+                    "write db, user, pass, resp3, ca_file or namespace, and percent-encode what is \
+                     in a password",
                 ));
             }
         }
@@ -286,7 +333,14 @@ impl RedisConfig {
                 "write one, or redis-cluster:// or redis-sentinel://",
             );
         }
-        match (&self.master_name, self.deployment) {
+        if self.database < 0 {
+            return wrong(
+                "the database is no number from 0",
+                "leave it out, or write 0 to 15",
+            );
+        }
+        let master_name = self.master_name.as_deref().filter(|name| !name.is_empty());
+        match (master_name, self.deployment) {
             (None, Deployment::Sentinel) => {
                 return wrong(
                     "sentinels are asked for no primary",
@@ -447,23 +501,23 @@ impl RedisConfig {
             Deployment::Sentinel => 26379,
             _ => 6379,
         };
+        // What is wrong is not quoted: it may be a password that was not percent-encoded.
         let address = |node: &String| {
-            let (host, port) = split_port(node);
+            let Some((host, port)) = split_port(node) else {
+                return Err(ConfigError::new(
+                    "a node is neither host nor host:port",
+                    "write host:port, and an IPv6 address in brackets",
+                ));
+            };
             let port = match port {
                 Some(port) => port.parse().ok().filter(|port| *port > 0).ok_or_else(|| {
                     ConfigError::new(
-                        format!("{port:?} is no port"),
+                        "the port of a node is none",
                         "write a number from 1 to 65535",
                     )
                 })?,
                 None => default_port,
             };
-            if host.is_empty() {
-                return Err(ConfigError::new(
-                    format!("{node:?} has no host"),
-                    "write host:port",
-                ));
-            }
             let host = host.to_owned();
             Ok(match self.tls {
                 Some(_) => ConnectionAddr::TcpTls {
@@ -509,15 +563,23 @@ impl RedisConfig {
 }
 
 /// Host and port; an IPv6 address stands in brackets.
-fn split_port(node: &str) -> (&str, Option<&str>) {
-    if let Some(rest) = node.strip_prefix('[') {
-        let (host, rest) = rest.split_once(']').unwrap_or((rest, ""));
-        return (host, rest.strip_prefix(':'));
-    }
-    match node.rsplit_once(':') {
-        Some((host, port)) => (host, Some(port)),
-        None => (node, None),
-    }
+fn split_port(node: &str) -> Option<(&str, Option<&str>)> {
+    let (host, port) = match node.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest.split_once(']')?;
+            let port = match rest {
+                "" => None,
+                _ => Some(rest.strip_prefix(':')?),
+            };
+            (host, port)
+        }
+        None => match node.split_once(':') {
+            Some((_, port)) if port.contains(':') => return None,
+            Some((host, port)) => (host, Some(port)),
+            None => (node, None),
+        },
+    };
+    (!host.is_empty()).then_some((host, port))
 }
 
 fn connection_info(address: ConnectionAddr) -> Result<ConnectionInfo, ConfigError> {
@@ -541,9 +603,10 @@ fn decode(what: &str, text: &str) -> Result<String, ConfigError> {
 fn number(what: &str, text: &str) -> Result<i64, ConfigError> {
     match text.parse() {
         Ok(number) if number >= 0 => Ok(number),
+        // It is not quoted: it may be the end of a password that was not percent-encoded.
         _ => Err(ConfigError::new(
-            format!("{text:?} is no {what}"),
-            "write a number from 0",
+            format!("the {what} is no number"),
+            "write a number from 0, and percent-encode what is in a password",
         )),
     }
 }
@@ -563,6 +626,10 @@ impl ConfigError {
             remedy,
             source: None,
         }
+    }
+
+    pub(crate) fn unknown_scheme(remedy: &'static str) -> Self {
+        Self::new("the scheme of the URL is not known", remedy)
     }
 
     fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
@@ -586,6 +653,22 @@ impl StdError for ConfigError {
         self.source.as_deref().map(|source| source as _)
     }
 }
+
+/// The schemes of all URLs that are read.
+#[cfg(feature = "memory")]
+pub(crate) const KNOWN: [&str; 11] = [
+    "redis",
+    "rediss",
+    "valkey",
+    "valkeys",
+    "redis+unix",
+    "valkey+unix",
+    "unix",
+    "redis-cluster",
+    "rediss-cluster",
+    "redis-sentinel",
+    "rediss-sentinel",
+];
 
 const SCHEMES: &str = "write redis://host:port, rediss://, redis+unix:///path, redis-cluster:// or \
                        redis-sentinel://";

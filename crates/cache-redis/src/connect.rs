@@ -10,6 +10,8 @@ use cache_core::Backend;
 use redis::cmd;
 
 use crate::backend::RedisBackend;
+#[cfg(feature = "memory")]
+use crate::config::KNOWN;
 use crate::config::{ConfigError, RedisConfig};
 use crate::lane::LaneError;
 
@@ -79,6 +81,13 @@ pub fn from_url(url: &str) -> Result<Arc<dyn Backend>, ConfigError> {
     use cache_memory::MemoryBackend;
 
     let Some(rest) = url.strip_prefix("memory://") else {
+        let scheme = url.split_once("://").map(|(scheme, _)| scheme);
+        if !scheme.is_some_and(|scheme| KNOWN.contains(&scheme)) {
+            return Err(ConfigError::unknown_scheme(
+                "write memory://, redis://host:port, rediss://, redis+unix:///path, \
+                 redis-cluster:// or redis-sentinel://",
+            ));
+        }
         return Ok(Arc::new(RedisBackend::connect_lazy(url)?));
     };
     let memory = match rest.strip_prefix("?capacity=") {

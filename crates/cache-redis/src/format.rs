@@ -3,7 +3,7 @@
 //! ```text
 //!  0  magic "httc"          4
 //!  4  version               1
-//!  5  kind                  1   1 response · 2 response, body elsewhere · 3 rule · 4 tombstone
+//!  5  kind                  1   1 response · 2 response, body elsewhere · 3 rule
 //!  6  zero                  2
 //!  8  requested at          8   big-endian microseconds since 1970; what scripts compare
 //! 16  stale at              8   the same; for people who look
@@ -11,13 +11,14 @@
 //! 40  generation            8   of the rule that a variant belongs to; zero without one
 //! 48  length of the head    4   little-endian
 //! 52  length of the body    8   little-endian
-//! 60  checksum              8   little-endian XXH3 of all but itself and the generation
-//! 68  head                      postcard; of a rule, selectors, each followed by a line feed
+//! 60  checksum              8   little-endian XXH3 of all but the generation, this, and the check
+//! 68  check                 8   of a SHA-1 of what is above but for the generation
+//! 76  head                      postcard; of a rule, selectors, each followed by a line feed
 //!     body                      as received, if it is here
 //! ```
 //!
-//! Scripts write the generation into a variant, and rules as a whole; so a rule has no checksum. It
-//! can only mislead a lookup into finding nothing, as every response names what selected it.
+//! Scripts compute no XXH3, so there is a check for them. They write rules, whose times, token and
+//! checksum are zero, and whose check is of all above and the lines; and into variants their generation.
 //!
 //! Whatever is not exactly this is no value: a miss.
 
@@ -31,6 +32,7 @@ use cache_core::{
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{StatusCode, Version};
 use serde::{Deserialize, Serialize};
+use sha1_smol::Sha1;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// What stands at a key.
@@ -42,7 +44,6 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 pub(crate) enum Value {
     Response(StoredResponse),
     Rule(Rule),
-    Tombstone,
 }
 
 /// A stored response as it is read.
@@ -118,16 +119,16 @@ const PART: char = '/';
 
 const MAGIC: [u8; 4] = *b"httc";
 const VERSION: u8 = 1;
-pub(crate) const PREFIX: usize = 68;
+const PREFIX: usize = 76;
 const GENERATION_AT: usize = 40;
 const CHECKSUM_AT: usize = 60;
+const CHECK_AT: usize = 68;
 
 const RESPONSE: u8 = 1;
 const RESPONSE_ELSEWHERE: u8 = 2;
 const RULE: u8 = 3;
-const TOMBSTONE: u8 = 4;
 
-/// The fixed part, but for the checksum.
+/// The fixed part, but for checksum and check.
 struct Prefix {
     kind: u8,
     requested_at: u64,
@@ -174,6 +175,28 @@ impl Prefix {
         };
         Some((read, little(CHECKSUM_AT)))
     }
+}
+
+/// What scripts check of a response.
+fn check(prefix: &[u8]) -> [u8; 8] {
+    let mut digest = Sha1::new();
+    digest.update(&prefix[..GENERATION_AT]);
+    digest.update(&prefix[GENERATION_AT + 8..CHECK_AT]);
+    first_eight(&digest)
+}
+
+/// What scripts check of a rule.
+fn check_of_rule(prefix: &[u8], lines: &[u8]) -> [u8; 8] {
+    let mut digest = Sha1::new();
+    digest.update(&prefix[..CHECK_AT]);
+    digest.update(lines);
+    first_eight(&digest)
+}
+
+fn first_eight(digest: &Sha1) -> [u8; 8] {
+    let mut eight = [0; 8];
+    eight.copy_from_slice(&digest.digest().bytes()[..8]);
+    eight
 }
 
 /// The checksum of `prefix`, but for the generation, and of what follows it.
@@ -277,32 +300,20 @@ pub(crate) fn encode_response(
     Some(seal(&prefix, &encoded, body.unwrap_or_default()))
 }
 
-/// What remembers when all that was stored before became invalid.
-pub(crate) fn encode_tombstone(at: SystemTime) -> Bytes {
-    let prefix = Prefix {
-        kind: TOMBSTONE,
-        requested_at: micros(at),
-        stale_at: 0,
-        token: 0,
-        generation: 0,
-        head: 0,
-        body: 0,
-    };
-    seal(&prefix, &[], &[])
-}
-
 fn seal(prefix: &Prefix, head: &[u8], body: &[Bytes]) -> Bytes {
     let prefix = prefix.write();
     let length: usize = body.iter().map(Bytes::len).sum();
     let mut value = BytesMut::with_capacity(PREFIX + head.len() + length);
     value.put_slice(&prefix);
-    value.put_u64_le(0);
+    value.put_bytes(0, PREFIX - CHECKSUM_AT);
     value.put_slice(head);
     for chunk in body {
         value.put_slice(chunk);
     }
     let sum = checksum(&prefix, &value[PREFIX..]);
-    value[CHECKSUM_AT..PREFIX].copy_from_slice(&sum.to_le_bytes());
+    value[CHECKSUM_AT..CHECK_AT].copy_from_slice(&sum.to_le_bytes());
+    let check = check(&value[..CHECK_AT]);
+    value[CHECK_AT..PREFIX].copy_from_slice(&check);
     value.freeze()
 }
 
@@ -310,10 +321,12 @@ fn seal(prefix: &Prefix, head: &[u8], body: &[Bytes]) -> Bytes {
 pub(crate) fn decode(value: &Bytes) -> Option<Value> {
     let (prefix, sum) = Prefix::read(value)?;
     let rest = value.slice(PREFIX..);
+    let checked = &value[CHECK_AT..PREFIX];
     if prefix.kind == RULE {
-        return rule(&prefix, &rest).map(Value::Rule);
+        let is_whole = check_of_rule(&value[..CHECK_AT], &rest) == checked;
+        return is_whole.then(|| rule(&prefix, &rest))?.map(Value::Rule);
     }
-    if checksum(&value[..PREFIX], &rest) != sum {
+    if checksum(&value[..CHECKSUM_AT], &rest) != sum || check(&value[..CHECK_AT]) != checked {
         return None;
     }
     let head_length = usize::try_from(prefix.head).ok()?;
@@ -329,7 +342,6 @@ pub(crate) fn decode(value: &Bytes) -> Option<Value> {
             };
             response(&prefix, &rest, encoded, body).map(Value::Response)
         }
-        TOMBSTONE => Some(Value::Tombstone),
         _ => None,
     }
 }
@@ -436,7 +448,7 @@ fn header_map(fields: &[(&str, &[u8])], buffer: &Bytes) -> Option<HeaderMap> {
     Some(headers)
 }
 
-fn micros(at: SystemTime) -> u64 {
+pub(crate) fn micros(at: SystemTime) -> u64 {
     duration_micros(at.duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
@@ -563,7 +575,7 @@ mod tests {
     fn rule_bytes(generation: u64, lines: &str) -> Bytes {
         let prefix = Prefix {
             kind: RULE,
-            requested_at: 5,
+            requested_at: 0,
             stale_at: 0,
             token: 0,
             generation,
@@ -572,6 +584,8 @@ mod tests {
         };
         let mut value = BytesMut::from(&prefix.write()[..]);
         value.put_u64(0);
+        let check = check_of_rule(&value, lines.as_bytes());
+        value.put_slice(&check);
         value.put_slice(lines.as_bytes());
         value.freeze()
     }
@@ -633,7 +647,7 @@ mod tests {
 
     #[test]
     fn whatever_is_cut_off_or_added_makes_it_no_value() {
-        for value in [response(), encode_tombstone(at(5)), rule_bytes(1, "a\n")] {
+        for value in [response(), rule_bytes(1, "a\n")] {
             for length in 0..value.len() {
                 assert!(decode(&value.slice(..length)).is_none(), "{length} bytes");
             }
@@ -654,7 +668,7 @@ mod tests {
             decode_head(&value.slice(..100)),
             Some(Err(TooShort))
         ));
-        assert!(decode_head(&encode_tombstone(at(5))).is_none());
+        assert!(decode_head(&rule_bytes(1, "a\n")).is_none());
     }
 
     /// What this version writes is what it has always written: where this fails, raise `VERSION`.
@@ -665,7 +679,6 @@ mod tests {
             ("response", response()),
             ("response_elsewhere", elsewhere),
             ("rule", rule_bytes(9, "\naccept-encoding\n")),
-            ("tombstone", encode_tombstone(at(1_000_000_000_000_000))),
         ] {
             let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
                 .join("tests/golden")

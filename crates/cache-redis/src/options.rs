@@ -55,7 +55,7 @@ pub struct Options {
     /// How long an invalidation is remembered, so that a response that was asked for before it is
     /// not stored after it. Default: ten minutes.
     #[serde(with = "duration")]
-    pub tombstone_ttl: Duration,
+    pub invalidation_memory: Duration,
     /// How long making a connection may take. Default: one second.
     #[serde(with = "duration")]
     pub connect_timeout: Duration,
@@ -76,7 +76,7 @@ impl Default for Options {
             ttl_jitter: Duration::ZERO,
             reader_grace: Duration::from_secs(300),
             staging_ttl: Duration::from_secs(120),
-            tombstone_ttl: Duration::from_secs(600),
+            invalidation_memory: Duration::from_secs(600),
             connect_timeout: Duration::from_secs(1),
             response_timeout: Duration::from_secs(2),
         }

@@ -146,14 +146,14 @@ impl Upload {
     }
 
     fn push(&mut self, mut chunk: Bytes, most: usize) -> Result<(), BackendError> {
+        if self.progress.waiting.load(Ordering::Relaxed) > most {
+            return Err(BackendError::new(BackendErrorKind::Declined, WRITING)
+                .with_source("the body arrives faster than it can be stored"));
+        }
         while !chunk.is_empty() {
             if let Some(frame) = self.framer.fill(&mut chunk) {
                 send(&self.frames, &self.progress, frame)?;
             }
-        }
-        if self.progress.waiting.load(Ordering::Relaxed) > most {
-            return Err(BackendError::new(BackendErrorKind::Declined, WRITING)
-                .with_source("the body arrives faster than it can be stored"));
         }
         Ok(())
     }

@@ -140,3 +140,52 @@ pub(crate) fn variant<'a>(
 
 /// More fields than this are not worth telling apart.
 const MAX_FIELDS: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    #[test]
+    fn the_digests_of_selecting_fields_are_those_that_stores_already_have() {
+        let policy = Policy::private().secret(Secret::new(b"s"));
+        let long = "x, Y;q=0.5, ".repeat(200);
+        for (name, value, expected) in [
+            (
+                "accept-encoding",
+                "gzip, br",
+                "0cf5c14afc377e44a36e9e7f7c238231",
+            ),
+            ("accept-encoding", "", "a29d46cf6e32a6c9bd3694822acbcde7"),
+            (
+                "accept-language",
+                "de;q=0.7, en-GB",
+                "b65f3cba52bb899da104268f9c466ecf",
+            ),
+            ("accept-language", &long, "386a51a2a2a12a729d1d2e49e42f0f52"),
+            ("cookie", "b=2; a=1", "1550a8c2ecec188fe3f6f74d9cff8cc3"),
+            ("user-agent", "a (b, c)", "9a9105b8835712ce28aa2c80f665f22d"),
+            ("x-list", "b , a,,", "2d2283f144cdcd423a5cb67ae8435761"),
+        ] {
+            let name = HeaderName::from_static(name);
+            let mut headers = HeaderMap::new();
+            headers.insert(&name, HeaderValue::from_str(value).expect("a field value"));
+            let found = digest(&policy, &headers, &name).expect("a digest");
+            let found: String = found.iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(found, expected, "{name}: {value}");
+        }
+        assert_eq!(
+            digest(&policy, &HeaderMap::new(), &http::header::ACCEPT),
+            None
+        );
+        let fields = [
+            (&http::header::ACCEPT, Some([7; 16])),
+            (&http::header::COOKIE, None),
+        ];
+        let found: String = variant(fields.into_iter())
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        assert_eq!(found, "91451fd04ccac0bca29a46486becca7a");
+    }
+}

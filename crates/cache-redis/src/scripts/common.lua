@@ -1,12 +1,29 @@
-local RESPONSE, ELSEWHERE, RULE, TOMBSTONE = 1, 2, 3, 4
+local RESPONSE, ELSEWHERE, RULE = 1, 2, 3
 
--- What stands at a key: its kind and its prefix; nothing, where it is not ours.
+-- What scripts check of a value: they cannot compute the checksum of all of it.
+local function check(bytes)
+  return (string.gsub(string.sub(redis.sha1hex(bytes), 1, 16), '..', function(hex)
+    return string.char(tonumber(hex, 16))
+  end))
+end
+
+-- What stands at a key: its kind, its prefix, and of a rule its lines; nothing, where it is not
+-- ours as it was written.
 local function read(key)
-  local prefix = redis.pcall('GETRANGE', key, 0, 67)
-  if type(prefix) ~= 'string' or #prefix < 68 or string.sub(prefix, 1, 5) ~= 'httc\1' then
+  local prefix = redis.pcall('GETRANGE', key, 0, 75)
+  if type(prefix) ~= 'string' or #prefix < 76 or string.sub(prefix, 1, 5) ~= 'httc\1' then
     return nil
   end
-  return string.byte(prefix, 6), prefix
+  local kind, checked = string.byte(prefix, 6), string.sub(prefix, 69, 76)
+  if kind == RULE then
+    local lines = redis.call('GETRANGE', key, 76, -1)
+    if check(string.sub(prefix, 1, 68) .. lines) == checked then
+      return kind, prefix, lines
+    end
+  elseif check(string.sub(prefix, 1, 40) .. string.sub(prefix, 49, 68)) == checked then
+    return kind, prefix
+  end
+  return nil
 end
 
 local function is_response(kind)
@@ -36,21 +53,40 @@ end
 -- A body that nobody will look up any more stays for those who read it now.
 local function let_go(primary, kind, prefix, grace)
   if kind == ELSEWHERE then
-    redis.call('PEXPIRE', body_key(primary, prefix), grace)
+    local body = body_key(primary, prefix)
+    redis.call('PEXPIRE', body, grace)
+    redis.pcall('SREM', primary .. ':i', body)
   end
 end
 
--- Removes the variants that have no TTL, and cannot be found any more.
+-- Remembers a key that has no TTL, so that it does not stay when it cannot be found any more.
+local function remember(primary, key)
+  local index = primary .. ':i'
+  if type(redis.pcall('SADD', index, key)) == 'table' then
+    redis.call('UNLINK', index)
+    redis.call('SADD', index, key)
+  end
+end
+
+local function forget(primary, key)
+  redis.call('UNLINK', key)
+  redis.pcall('SREM', primary .. ':i', key)
+end
+
+-- Removes what has no TTL, and cannot be found any more.
 local function sweep(primary, grace)
   local index = primary .. ':i'
-  local variants = redis.pcall('SMEMBERS', index)
-  if variants.err or #variants == 0 then
+  local keys = redis.pcall('SMEMBERS', index)
+  if keys.err or #keys == 0 then
     return
   end
-  for _, variant in ipairs(variants) do
-    local kind, prefix = read(variant)
-    let_go(primary, kind, prefix, grace)
-    redis.call('UNLINK', variant)
+  for _, key in ipairs(keys) do
+    local suffix = string.sub(key, 1, #primary + 3)
+    if suffix == primary .. ':b:' then
+      redis.call('PEXPIRE', key, grace)
+    elseif suffix == primary .. ':v:' or suffix == primary .. ':p:' then
+      redis.call('UNLINK', key)
+    end
   end
   redis.call('UNLINK', index)
 end
@@ -69,4 +105,14 @@ local function home_of(primary, variant, wanted)
     end
   end
   return nil
+end
+
+-- When the resource was invalidated, in microseconds since 1970, as far as that is remembered.
+local function invalidated_at(primary)
+  local value = redis.pcall('GETRANGE', primary .. ':t', 0, 99)
+  if type(value) ~= 'string' then
+    return 0
+  end
+  local at, checked = string.match(value, '^(%d+) (%x+)$')
+  return at and redis.sha1hex(at) == checked and tonumber(at) or 0
 end

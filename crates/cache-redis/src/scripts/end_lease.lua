@@ -2,7 +2,7 @@
 --
 -- KEYS  the key of the lease
 -- ARGV  the token · for how long in ms nobody is to wait for another, 0: not at all
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then
   return 0
 end
 if tonumber(ARGV[2]) > 0 then

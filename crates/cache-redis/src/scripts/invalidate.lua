@@ -1,14 +1,15 @@
 -- Removes all responses of a resource: none of them can be found without what stood at the primary
--- key. A tombstone remembers when.
+-- key. When it was is remembered for a while.
 --
 -- KEYS  the primary key
--- ARGV  the tombstone · its TTL in ms · the grace in ms for bodies that are let go
-local primary, tombstone, ttl, grace = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
-local kind, prefix = read(primary)
-if kind == TOMBSTONE and asked_at(prefix) > asked_at(tombstone) then
-  return 0
+-- ARGV  the time in microseconds since 1970 · for how long it is remembered in ms · the grace in ms
+--       for bodies that are let go
+local primary, at, grace = KEYS[1], ARGV[1], ARGV[3]
+if invalidated_at(primary) <= tonumber(at) then
+  redis.call('SET', primary .. ':t', at .. ' ' .. redis.sha1hex(at), 'PX', ARGV[2])
 end
-redis.call('SET', primary, tombstone, 'PX', ttl)
+local kind, prefix = read(primary)
 let_go(primary, kind, prefix, grace)
+redis.call('UNLINK', primary)
 sweep(primary, grace)
 return 1

@@ -7,6 +7,5 @@ if not home then
   return 0
 end
 let_go(KEYS[1], kind, prefix, ARGV[2])
-redis.call('UNLINK', home)
-redis.pcall('SREM', KEYS[1] .. ':i', home)
+forget(KEYS[1], home)
 return 1

@@ -5,56 +5,39 @@
 -- ARGV  the value · its TTL in ms, 0: none · its selector · a generation for a new rule ·
 --       the grace in ms for bodies that are let go · freshening: the token of the stored response,
 --       otherwise nothing · how long its body is, where it stands elsewhere
-local primary, variant = KEYS[1], KEYS[2]
+local primary, variant, unselected = KEYS[1], KEYS[2], KEYS[3]
 local value, ttl, selector, new_generation, grace, wanted, framed =
   ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7])
 local asked = asked_at(value)
-local is_freshening = wanted ~= ''
 local MAX_SELECTORS = 8
 
 local home
-if is_freshening then
+if wanted ~= '' then
   home = home_of(primary, KEYS[4], wanted)
   if not home then
     return 0
   end
 end
-
-local kind, prefix = read(primary)
-local barrier = 0
-if kind == TOMBSTONE or kind == RULE then
-  barrier = asked_at(prefix)
-elseif is_response(kind) and selector ~= '' and home ~= primary then
-  -- It becomes one of several; what was asked for before it may be from before an invalidation.
-  barrier = asked_at(prefix)
-end
-if asked < barrier then
+if asked < invalidated_at(primary) then
   return 0
 end
 
+local kind, prefix, selectors = read(primary)
 local target = primary
 if kind == RULE or selector ~= '' then
   target = variant
 end
 local old_kind, old = read(target)
-if not is_freshening and is_response(old_kind) and asked_at(old) > asked
-  and (target == primary or kind == RULE and generation(old) == generation(prefix)) then
+local is_current = target == primary or kind == RULE and old and generation(old) == generation(prefix)
+if home ~= target and is_response(old_kind) and is_current and asked_at(old) > asked then
   return 0
 end
-
+local body
 if string.byte(value, 6) == ELSEWHERE then
-  local body = body_key(primary, value)
-  if redis.call('STRLEN', body) ~= framed then
+  body = body_key(primary, value)
+  if redis.pcall('STRLEN', body) ~= framed then
     return 0
   end
-  if ttl == 0 then
-    redis.call('PERSIST', body)
-  else
-    redis.call('PEXPIRE', body, ttl + grace)
-  end
-end
-if is_response(old_kind) and token(old) ~= token(value) then
-  let_go(primary, old_kind, old, grace)
 end
 
 local function set(key, bytes, milliseconds)
@@ -64,38 +47,57 @@ local function set(key, bytes, milliseconds)
     redis.call('SET', key, bytes, 'PX', milliseconds)
   end
 end
+
+-- What needs memory comes first: where there is none, nothing has changed.
+local left = kind and redis.call('PTTL', primary) or -2
+set(target, value, ttl)
+if is_response(old_kind) and token(old) ~= token(value) then
+  let_go(primary, old_kind, old, grace)
+end
 if kind ~= RULE then
+  redis.pcall('SREM', primary .. ':i', target, body or target)
   sweep(primary, grace)
 end
-set(target, value, ttl)
+if body then
+  if ttl == 0 then
+    redis.call('PERSIST', body)
+    remember(primary, body)
+  else
+    redis.call('PEXPIRE', body, ttl + grace)
+  end
+end
 if home and home ~= target then
-  redis.call('UNLINK', home)
-  redis.pcall('SREM', primary .. ':i', home)
+  forget(primary, home)
   if home == primary then
-    kind = nil
+    kind, left = nil, -2
   end
 end
 if target == primary then
   return 1
 end
 
-local left = kind and redis.call('PTTL', primary) or -2
-local current, selectors = new_generation, ''
+local current = new_generation
 if kind == RULE then
-  current, selectors = generation(prefix), redis.call('GETRANGE', primary, 68, -1)
+  current = generation(prefix)
 else
+  selectors = ''
   if is_response(kind) then
-    redis.call('RENAME', primary, KEYS[3])
-    redis.call('SETRANGE', KEYS[3], 40, current)
-    if left == -1 then
-      redis.pcall('SADD', primary .. ':i', KEYS[3])
-    end
+    -- It becomes one of several.
+    redis.call('RENAME', primary, unselected)
+    redis.call('SETRANGE', unselected, 40, current)
     selectors = '\n'
+    if left == -1 then
+      remember(primary, unselected)
+      if kind == ELSEWHERE then
+        redis.call('PERSIST', body_key(primary, prefix))
+        remember(primary, body_key(primary, prefix))
+      end
+    end
   end
 end
 redis.call('SETRANGE', target, 40, current)
 if ttl == 0 then
-  redis.pcall('SADD', primary .. ':i', target)
+  remember(primary, target)
 end
 
 local is_new = not string.find('\n' .. selectors, '\n' .. selector .. '\n', 1, true)
@@ -106,21 +108,18 @@ if is_new then
     selectors = string.sub(selectors, string.find(selectors, '\n', 1, true) + 1)
   end
 end
--- The rule lives as long as its longest variant, and as long as what it remembers.
-local lasts = left
-if ttl == 0 or left == -1 then
-  lasts = 0
-elseif ttl > left then
-  lasts = ttl
+-- The rule lives as long as its longest variant, and a little longer.
+local lasts = 0
+if ttl > 0 and left ~= -1 then
+  lasts = math.max(ttl, left + 1)
 end
 if is_new or kind ~= RULE then
-  local rule = 'httc\1' .. string.char(RULE) .. '\0\0' .. struct.pack('>I8', barrier)
-    .. string.rep('\0', 24) .. current .. struct.pack('<I4', #selectors) .. string.rep('\0', 16)
-    .. selectors
-  set(primary, rule, lasts)
-elseif lasts == 0 and left ~= -1 then
+  local rule = 'httc\1' .. string.char(RULE) .. string.rep('\0', 34) .. current
+    .. struct.pack('<I4', #selectors) .. string.rep('\0', 16)
+  set(primary, rule .. check(rule .. selectors) .. selectors, lasts)
+elseif left ~= -1 and lasts == 0 then
   redis.call('PERSIST', primary)
-elseif lasts > left and left ~= -1 then
+elseif left ~= -1 and ttl >= left then
   redis.call('PEXPIRE', primary, lasts)
 end
 return 1
