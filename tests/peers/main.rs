@@ -17,4 +17,5 @@ mod vary;
 
 mod altered;
 mod found;
-mod held;
+
+use kit::held;

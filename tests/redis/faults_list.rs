@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cache_redis::RedisBackend;
 use kit::redis::{RedisCluster, RedisServer, Sentinel, Wire};
@@ -12,7 +12,7 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::interval;
+use tokio::time::{interval, sleep};
 
 use crate::faults_load::{Load, Random};
 
@@ -46,9 +46,18 @@ pub(crate) enum Fault {
 #[derive(Debug)]
 pub(crate) enum Site {
     Server(RedisServer),
-    WithReplica { server: RedisServer, replica: RedisServer },
-    Wired { wire: Wire, server: RedisServer },
-    Through { way: Way, server: RedisServer },
+    WithReplica {
+        server: RedisServer,
+        replica: RedisServer,
+    },
+    Wired {
+        wire: Wire,
+        server: RedisServer,
+    },
+    Through {
+        way: Way,
+        server: RedisServer,
+    },
     Cluster(RedisCluster),
     Sentinel(Sentinel),
 }
@@ -119,19 +128,23 @@ impl Fault {
                 Site::Through { way, server }
             }
             Self::Demoted => {
-                let server = tcp().start().await;
+                let at_once = || tcp().config("repl-diskless-sync-delay", "0");
+                let server = at_once().start().await;
                 let port = server.address().port();
-                let replica = tcp()
-                    .config("replicaof", &format!("127.0.0.1 {port}"))
-                    .config("repl-diskless-sync-delay", "0");
+                let replica = at_once().config("replicaof", &format!("127.0.0.1 {port}"));
                 let replica = replica.start().await;
+                is_so("the replica is in sync", || {
+                    replica.info("master_link_status") == "up"
+                })
+                .await;
                 Site::WithReplica { server, replica }
             }
             Self::Loading => {
                 // It takes some time for each key.
                 let server = tcp().durable().config("key-load-delay", "50").start().await;
                 server.command(&["CONFIG", "SET", "appendfsync", "no"]);
-                let fill = "for n = 1, tonumber(ARGV[1]) do redis.call('SET', 'other:' .. n, n) end";
+                let fill =
+                    "for n = 1, tonumber(ARGV[1]) do redis.call('SET', 'other:' .. n, n) end";
                 server.command(&["EVAL", fill, "0", "15000"]);
                 Site::Server(server)
             }
@@ -147,7 +160,7 @@ impl Fault {
         let url = match site {
             Site::Server(server) | Site::WithReplica { server, .. } => server.tcp_url(),
             Site::Wired { wire, server } => server.tcp_url_through(wire.address()),
-            Site::Through { way, server } => server.tcp_url_through(way.address),
+            Site::Through { way, .. } => way.url(),
             Site::Cluster(cluster) => cluster.url(),
             Site::Sentinel(sentinel) => sentinel.url(),
         };
@@ -204,7 +217,6 @@ impl Fault {
                 for node in cluster.nodes().iter().filter(|node| !node.is_running()) {
                     node.restart().await;
                 }
-                cluster.settles().await;
             }
             Site::Sentinel(sentinel) => {
                 sentinel.fail_over().await;
@@ -230,6 +242,7 @@ impl Fault {
             }
             Self::Loading => {
                 server.restart().await;
+                set("appendfsync", "no");
                 hold.await;
             }
             Self::Hung => {
@@ -300,6 +313,14 @@ impl Fault {
     }
 }
 
+async fn is_so(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(30), "not so: {what}");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
 async fn again_and_again(hold: impl Future<Output = ()>, period: Duration, mut act: impl FnMut()) {
     let mut hold = pin!(hold);
     let mut ticks = interval(period);
@@ -323,7 +344,9 @@ fn write_foreign_bytes(connection: &mut Connection, random: &mut Random) {
     else {
         return;
     };
-    let bytes: Vec<u8> = (0..random.below(300)).map(|_| random.next() as u8).collect();
+    let bytes: Vec<u8> = (0..random.below(300))
+        .map(|_| random.next() as u8)
+        .collect();
     let length = match ask(cmd("STRLEN").arg(&key)) {
         Value::Int(length) => usize::try_from(length).unwrap_or_default(),
         _ => 0,
@@ -364,8 +387,10 @@ pub(crate) struct Way {
 }
 
 impl Way {
-    async fn to(server: SocketAddr) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+    pub(crate) async fn to(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .expect("a free port");
         let address = listener.local_addr().expect("a bound socket");
         let forgotten = Arc::new(watch::Sender::new(0));
         let mut connections = JoinSet::new();
@@ -377,7 +402,11 @@ impl Way {
         }
     }
 
-    fn forget_connections(&self) {
+    pub(crate) fn url(&self) -> String {
+        format!("redis://{}", self.address)
+    }
+
+    pub(crate) fn forget_connections(&self) {
         self.forgotten.send_modify(|times| *times += 1);
     }
 }

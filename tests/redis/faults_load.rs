@@ -30,6 +30,7 @@ use tower_service::Service;
 pub(crate) struct Load {
     shared: Arc<Shared>,
     layers: Vec<CacheLayer>,
+    backends: Vec<RedisBackend>,
     clients: JoinSet<()>,
 }
 
@@ -45,6 +46,8 @@ pub(crate) struct Record {
     pub(crate) size: usize,
     /// It was answered from the store, without the origin.
     pub(crate) is_hit: bool,
+    /// What was asked for, and what became of it.
+    pub(crate) about: Arc<str>,
     pub(crate) problem: Option<Problem>,
 }
 
@@ -71,9 +74,9 @@ impl Load {
         let catalogue = Arc::new(Catalogue::new());
         let clocks: Vec<_> = backends.iter().map(|_| ShiftedClock::default()).collect();
         let layers: Vec<_> = backends
-            .into_iter()
+            .iter()
             .zip(&clocks)
-            .map(|(backend, clock)| CacheLayer::new(backend).clock(clock.clone()))
+            .map(|(backend, clock)| CacheLayer::new(backend.clone()).clock(clock.clone()))
             .collect();
         let origin = Origin(catalogue.clone());
         let shared = Arc::new(Shared {
@@ -93,6 +96,7 @@ impl Load {
         Self {
             shared,
             layers,
+            backends,
             clients: tasks,
         }
     }
@@ -102,6 +106,11 @@ impl Load {
         let clock = &self.shared.clocks[cache];
         clock.was_moved.store(true, Ordering::SeqCst);
         clock.millis.store(seconds * 1000, Ordering::SeqCst);
+    }
+
+    /// How many connections there have been.
+    pub(crate) fn connections(&self) -> u64 {
+        self.backends.iter().map(RedisBackend::connections).sum()
     }
 
     /// What came of all requests until now, in the order in which they ended.
@@ -203,13 +212,13 @@ impl Shared {
             Err(_) => Some(Problem::Failed(format!("no end after {LONGEST:?}"))),
         };
         let whole = started.elapsed();
-        let problem = problem.map(|problem| problem.of(&asked, resource, &seen));
         Record {
             started,
             head: seen.head.unwrap_or(whole),
             whole,
             size: resource.size,
-            is_hit: seen.is_hit,
+            is_hit: matches!(seen.outcome, Some(Outcome::Hit | Outcome::StaleHit)),
+            about: asked.about(resource, seen.outcome),
             problem,
         }
     }
@@ -218,13 +227,13 @@ impl Shared {
         let resource = &self.catalogue.resources[asked.index];
         let puts = resource.known_puts[asked.cache].load(Ordering::SeqCst);
         let (started, now) = (Instant::now(), now_millis());
-        let response = self.caches[asked.cache].clone().call(asked.request(resource));
+        let response = self.caches[asked.cache]
+            .clone()
+            .call(asked.request(resource));
         let response = response.await.unwrap_or_else(|never| match never {});
         seen.head = Some(started.elapsed());
         let info = response.extensions().get::<CacheInfo>().copied();
-        let outcome = info.map(|info| info.outcome);
-        seen.outcome = outcome;
-        seen.is_hit = matches!(outcome, Some(Outcome::Hit | Outcome::StaleHit));
+        seen.outcome = info.map(|info| info.outcome);
         let (head, body) = response.into_parts();
         if asked.is_put {
             check(head.status == StatusCode::NO_CONTENT, || {
@@ -326,7 +335,6 @@ struct Asked {
 struct Seen {
     head: Option<Duration>,
     outcome: Option<Outcome>,
-    is_hit: bool,
     given: usize,
 }
 
@@ -339,26 +347,27 @@ impl Asked {
         let uri = format!("http://origin.test{}", resource.path);
         *request.uri_mut() = uri.parse().expect("a URI");
         let headers = request.headers_mut();
-        headers.insert(ACCEPT_LANGUAGE, LANGUAGES[self.language].parse().expect("a value"));
+        headers.insert(
+            ACCEPT_LANGUAGE,
+            LANGUAGES[self.language].parse().expect("a value"),
+        );
         if let (Some((first, last)), false) = (self.range, self.is_put) {
             let range = format!("bytes={first}-{last}");
             headers.insert(RANGE, range.parse().expect("a value"));
         }
         request
     }
-}
 
-impl Problem {
-    /// With what was asked for.
-    fn of(self, asked: &Asked, resource: &Resource, seen: &Seen) -> Self {
-        let about = |text: String| {
-            let (path, outcome) = (&resource.path, seen.outcome);
-            format!("{path}: {text} ({outcome:?}; {asked:?})")
-        };
-        match self {
-            Self::Wrong(text) => Self::Wrong(about(text)),
-            Self::Failed(text) => Self::Failed(about(text)),
+    fn about(&self, resource: &Resource, outcome: Option<Outcome>) -> Arc<str> {
+        let method = if self.is_put { "PUT" } else { "GET" };
+        let mut about = format!("{method} {}", resource.path);
+        if let Some((first, last)) = self.range {
+            about.push_str(&format!(" {first}-{last}"));
         }
+        if let Some(outcome) = outcome {
+            about.push_str(&format!(", {outcome}"));
+        }
+        about.into()
     }
 }
 
@@ -418,7 +427,12 @@ impl Catalogue {
             Kind::Background,
         ];
         // Size, how many of each kind, and how often each is asked for.
-        let sizes = [(100, 8, 60), (10 << 10, 6, 40), (300 << 10, 2, 20), (2 << 20, 1, 6)];
+        let sizes = [
+            (100, 8, 60),
+            (10 << 10, 6, 40),
+            (300 << 10, 2, 20),
+            (2 << 20, 1, 6),
+        ];
         let mut resources = Vec::new();
         let mut weights = Vec::new();
         let mut weight = 0;
@@ -461,7 +475,9 @@ impl Catalogue {
         Version {
             puts: resource.puts.load(Ordering::SeqCst),
             changes: match resource.kind {
-                Kind::Changing | Kind::Background => u64::try_from(millis / 700).unwrap_or_default(),
+                Kind::Changing | Kind::Background => {
+                    u64::try_from(millis / 700).unwrap_or_default()
+                }
                 _ => 0,
             },
             language,
@@ -542,7 +558,8 @@ impl Service<Request<Empty<Bytes>>> for Origin {
     fn call(&mut self, request: Request<Empty<Bytes>>) -> Self::Future {
         let catalogue = self.0.clone();
         Box::pin(async move {
-            let response = catalogue.answer(request.method(), request.uri().path(), request.headers());
+            let response =
+                catalogue.answer(request.method(), request.uri().path(), request.headers());
             sleep(Duration::from_millis(2)).await;
             Ok(response)
         })
@@ -599,7 +616,10 @@ impl Catalogue {
         });
         let status = match range {
             Some((first, last)) => {
-                set(CONTENT_RANGE.as_str(), content_range(first, last, body.len()));
+                set(
+                    CONTENT_RANGE.as_str(),
+                    content_range(first, last, body.len()),
+                );
                 body = body.slice(first..=last);
                 StatusCode::PARTIAL_CONTENT
             }

@@ -2,6 +2,7 @@
 //! from anything, and is gone with the next response that is stored.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use cache_core::{Policy, Retention};
 use http::Request;
@@ -9,7 +10,7 @@ use kit::contract::{get, in_language, varying};
 use kit::redis::RedisServer;
 use kit::{Answer, ok};
 
-use crate::support::{Replica, Site, long, noise, read};
+use crate::support::{Replica, Site, long, noise, parts, read};
 
 /// Something else at a key.
 #[derive(Debug, Clone)]
@@ -58,16 +59,25 @@ fn instead_of(value: &[u8], another: &[u8]) -> Vec<(String, Foreign)> {
     let mut bytes = |what: String, bytes: Vec<u8>| all.push((what, Foreign::Bytes(bytes)));
     bytes("nothing".to_owned(), Vec::new());
     for length in [1, 4, 5, 6, 40, 67, 68, 69, 200, 5000] {
-        bytes(format!("{length} bytes of noise"), noise(length, 1).to_vec());
+        bytes(
+            format!("{length} bytes of noise"),
+            noise(length, 1).to_vec(),
+        );
         let mut ours = value[..value.len().min(6)].to_vec();
         ours.extend_from_slice(&noise(length, 2));
         // What a script compares is not in the far future.
         ours.resize(ours.len().max(16), 0);
         ours[6..16].fill(0);
-        bytes(format!("{length} bytes of noise behind our beginning"), ours);
+        bytes(
+            format!("{length} bytes of noise behind our beginning"),
+            ours,
+        );
     }
     for length in (0..value.len()).step_by(7).chain([67, 68, value.len() - 1]) {
-        bytes(format!("the first {length} bytes"), value[..length].to_vec());
+        bytes(
+            format!("the first {length} bytes"),
+            value[..length].to_vec(),
+        );
     }
     let mut longer = value.to_vec();
     longer.push(0);
@@ -79,7 +89,11 @@ fn instead_of(value: &[u8], another: &[u8]) -> Vec<(String, Foreign)> {
         ("version 0", 4, 0),
         ("version 2", 4, 2),
         ("kind 0", 5, 0),
-        ("kind 4, which it is not", 5, if value[5] == 4 { 1 } else { 4 }),
+        (
+            "kind 4, which it is not",
+            5,
+            if value[5] == 4 { 1 } else { 4 },
+        ),
         ("kind 5", 5, 5),
         ("kind 255", 5, 255),
     ] {
@@ -122,7 +136,10 @@ async fn whatever_stands_at_a_primary_key_is_a_miss_and_the_next_response_replac
         let value = site.value(&key);
         let another = site.value(&site.primary(&get("/another")));
         for (what, foreign) in instead_of(&value, &another) {
-            assert!(site.publish(&get("/"), &answer, body.clone()).await, "{what}");
+            assert!(
+                site.publish(&get("/"), &answer, body.clone()).await,
+                "{what}"
+            );
             let entry = site.one(&get("/")).await;
             foreign.is_put(&site, &key);
             let (is_found, counted) = look(&site, &get("/")).await;
@@ -139,7 +156,12 @@ async fn whatever_stands_at_a_primary_key_is_a_miss_and_the_next_response_replac
             assert_eq!(site.bodies(&get("/")).await, ["new"], "{what}");
             foreign.is_put(&site, &key);
             site.wait(1);
-            assert!(other.publish(&in_language("en"), &varying(""), "hello").await, "{what}");
+            assert!(
+                other
+                    .publish(&in_language("en"), &varying(""), "hello")
+                    .await,
+                "{what}"
+            );
             assert_eq!(site.bodies(&in_language("en")).await, ["hello"], "{what}");
             site.all_expire();
             foreign.is_put(&site, &key);
@@ -159,7 +181,10 @@ async fn whatever_stands_at_the_key_of_a_variant_is_a_miss_and_the_next_response
     let asking = in_language("en");
     for body in ["small".to_owned(), long("large")] {
         let _: String = site.server.query(&["FLUSHALL"]);
-        assert!(site.publish(&in_language("de"), &varying(""), "hallo").await);
+        assert!(
+            site.publish(&in_language("de"), &varying(""), "hallo")
+                .await
+        );
         let of_another = site.value(&site.variants(&asking)[0]);
         assert!(site.publish(&asking, &varying(""), body.clone()).await);
         let key = site
@@ -172,7 +197,10 @@ async fn whatever_stands_at_the_key_of_a_variant_is_a_miss_and_the_next_response
         let mut all = instead_of(&value, &of_another);
         let (of_another, _) = all.pop().expect("it comes last");
         for (what, foreign) in all {
-            assert!(site.publish(&asking, &varying(""), body.clone()).await, "{what}");
+            assert!(
+                site.publish(&asking, &varying(""), body.clone()).await,
+                "{what}"
+            );
             let entry = site.one(&asking).await;
             foreign.is_put(&site, &key);
             let (is_found, counted) = look(&site, &asking).await;
@@ -201,7 +229,10 @@ async fn a_variant_that_stands_at_the_key_of_another_answers_nobody() {
     assert!(site.publish(&en, &varying(""), "hello").await);
     let of_english = site.variants(&en).remove(0);
     assert!(site.publish(&de, &varying(""), "hallo").await);
-    let of_german = site.variants(&en).into_iter().find(|key| *key != of_english);
+    let of_german = site
+        .variants(&en)
+        .into_iter()
+        .find(|key| *key != of_english);
     let of_german = of_german.expect("two variants");
     let value = site.value(&of_english);
     site.overwrite(&of_german, &value);
@@ -226,7 +257,10 @@ async fn whatever_stands_in_the_place_of_a_rule_is_a_miss_and_the_next_response_
     let other = site.other();
     let asking = in_language("en");
     assert!(site.publish(&asking, &varying(""), "hello").await);
-    assert!(site.publish(&get("/another"), &ok("").max_age(60), "one").await);
+    assert!(
+        site.publish(&get("/another"), &ok("").max_age(60), "one")
+            .await
+    );
     let key = site.primary(&asking);
     let value = site.value(&key);
     let another = site.value(&site.primary(&get("/another")));
@@ -284,7 +318,10 @@ async fn whichever_byte_is_changed(site: &Site, request: &Request<()>, answer: &
             site.overwrite(key, &value);
         }
     }
-    assert!(unrepaired.is_empty(), "a change at these bytes is not repaired: {unrepaired:?}");
+    assert!(
+        unrepaired.is_empty(),
+        "a change at these bytes is not repaired: {unrepaired:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -320,7 +357,10 @@ async fn a_variant_of_which_a_byte_was_changed_is_replaced_by_the_next() {
             site.all_expire();
         }
     }
-    assert!(unrepaired.is_empty(), "a change at these bytes is not repaired: {unrepaired:?}");
+    assert!(
+        unrepaired.is_empty(),
+        "a change at these bytes is not repaired: {unrepaired:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -335,15 +375,15 @@ async fn a_rule_of_which_a_byte_was_changed_is_replaced_by_the_next() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tombstone_of_which_a_byte_was_changed_keeps_no_later_response_out() {
     let site = Site::small(Policy::private()).await;
-    let key = site.primary(&get("/"));
     site.invalidate(&get("/")).await;
+    let key = site.server.keys().remove(0);
     let value = site.value(&key);
     let mut unrepaired = BTreeSet::new();
     for index in 0..value.len() {
         for bit in [0x01, 0x40, 0x80] {
             let mut changed = value.clone();
             changed[index] ^= bit;
-            let _: u64 = site.server.query(&["DEL", &key]);
+            let _: String = site.server.query(&["FLUSHALL"]);
             site.overwrite(&key, &changed);
             let _: u64 = site.server.query(&["PEXPIRE", &key, "600000"]);
             assert!(!site.is_found(&get("/")).await);
@@ -356,7 +396,50 @@ async fn a_tombstone_of_which_a_byte_was_changed_keeps_no_later_response_out() {
             site.all_expire();
         }
     }
-    assert!(unrepaired.is_empty(), "a change at these bytes keeps all out: {unrepaired:?}");
+    assert!(
+        unrepaired.is_empty(),
+        "a change at these bytes keeps all out: {unrepaired:?}"
+    );
+}
+
+/// Only an invalidation keeps responses out, and nothing else that stands where it is remembered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_stands_at_the_key_of_an_invalidation_keeps_no_response_out() {
+    let site = Site::small(Policy::private()).await;
+    site.invalidate(&get("/")).await;
+    let key = site.server.keys().remove(0);
+    let numbers = [
+        "99999999999999999999",
+        "-1",
+        "1e300",
+        "0x7fffffffffffffff",
+        "nan",
+    ];
+    let mut all: Vec<Foreign> = TYPES.map(Foreign::Typed).to_vec();
+    all.extend(numbers.map(|number| Foreign::Bytes(number.into())));
+    all.push(Foreign::Bytes(noise(68, 1).to_vec()));
+    for foreign in all {
+        for answer in [ok("").max_age(60), varying("")] {
+            let _: String = site.server.query(&["FLUSHALL"]);
+            foreign.is_put(&site, &key);
+            let asking = in_language("en");
+            assert!(!site.is_found(&asking).await);
+            site.wait(1);
+            assert!(site.publish(&asking, &answer, "one").await, "{foreign:?}");
+            let entry = site.one(&asking).await;
+            site.freshen(&entry, site.head(&asking, &answer)).await;
+            site.wait(1);
+            site.invalidate(&asking).await;
+            assert!(!site.is_found(&asking).await, "{foreign:?}");
+            // From then on there is one.
+            let old = {
+                let mut old = parts(&site.head(&asking, &answer));
+                old.requested_at -= Duration::from_secs(1);
+                old.into()
+            };
+            assert!(!site.write(old, "old").await, "{foreign:?}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -366,8 +449,9 @@ async fn a_rule_or_a_tombstone_of_another_resource_hides_nothing_for_long() {
     let another = crate::support::request("/another", &[("accept-language", "en")]);
     assert!(site.publish(&another, &varying(""), "another").await);
     let rule = site.value(&site.primary(&another));
+    let _: String = site.server.query(&["FLUSHALL"]);
     site.invalidate(&another).await;
-    let tombstone = site.value(&site.primary(&another));
+    let tombstone = site.value(&site.server.keys()[0]);
     for (what, value) in [("a rule", rule), ("a tombstone", tombstone)] {
         for answer in [ok("").max_age(60), varying("")] {
             site.wait(1);
@@ -392,7 +476,10 @@ async fn whatever_stands_at_the_key_of_an_index_nothing_stays_for_ever_that_cann
         foreign.is_put(&site, &index);
         for (language, body) in [("en", "hello".to_owned()), ("de", long("hallo"))] {
             let asking = in_language(language);
-            assert!(site.publish(&asking, &varying(""), body.clone()).await, "{command:?}");
+            assert!(
+                site.publish(&asking, &varying(""), body.clone()).await,
+                "{command:?}"
+            );
             assert_eq!(site.bodies(&asking).await, [body], "{command:?}");
         }
         site.wait(1);
@@ -409,13 +496,19 @@ async fn an_index_that_names_what_is_not_of_its_resource_removes_none_of_that() 
     for key in others {
         let _: String = site.server.query(&["SET", key, "theirs"]);
     }
-    assert!(site.publish(&get("/another"), &ok("").max_age(60), "another").await);
+    assert!(
+        site.publish(&get("/another"), &ok("").max_age(60), "another")
+            .await
+    );
     let another = site.primary(&get("/another"));
     let index = format!("{}:i", site.primary(&get("/")));
     let mut command = vec!["SADD", &index, &another];
     command.extend(others);
     site.server.command(&command);
-    assert!(site.publish(&in_language("en"), &varying(""), "hello").await);
+    assert!(
+        site.publish(&in_language("en"), &varying(""), "hello")
+            .await
+    );
     site.wait(1);
     site.invalidate(&get("/")).await;
     for key in others {
@@ -433,7 +526,11 @@ async fn in_a_cluster_an_index_that_names_keys_of_other_slots_keeps_nobody_from_
     let index = format!("{}:i", replica.primary(&get("/")));
     let node: &RedisServer = cluster.primary_of(&index);
     node.command(&["SADD", &index, "somebody:else", "another", "a", "b", "c"]);
-    assert!(replica.publish(&in_language("en"), &varying(""), "hello").await);
+    assert!(
+        replica
+            .publish(&in_language("en"), &varying(""), "hello")
+            .await
+    );
     assert_eq!(replica.bodies(&in_language("en")).await, ["hello"]);
     replica.wait(1);
     replica.invalidate(&get("/")).await;
@@ -443,7 +540,9 @@ async fn in_a_cluster_an_index_that_names_keys_of_other_slots_keeps_nobody_from_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_read_is_logged_once_and_counted_each_time() {
     let site = Site::small(Policy::private()).await;
-    let _: String = site.server.query(&["SET", &site.primary(&get("/")), "theirs"]);
+    let _: String = site
+        .server
+        .query(&["SET", &site.primary(&get("/")), "theirs"]);
     let log = kit::Log::new();
     for count in 1..=5 {
         assert!(!site.is_found(&get("/")).await);
@@ -460,7 +559,10 @@ async fn what_cannot_be_read_is_a_miss_also_where_several_values_are_asked_for_a
     let asking = crate::support::request("/", &[("a", "1"), ("b", "1")]);
     let answer = |vary: &str| ok("").max_age(60).with("vary", vary);
     for (index, vary) in ["a", "b", "a, b"].iter().enumerate() {
-        assert!(site.publish(&asking, &answer(vary), index.to_string()).await);
+        assert!(
+            site.publish(&asking, &answer(vary), index.to_string())
+                .await
+        );
     }
     assert_eq!(site.bodies(&asking).await, ["0", "1", "2"]);
     for (index, key) in site.variants(&asking).iter().enumerate() {

@@ -8,7 +8,7 @@ use cache_redis::Options;
 use kit::contract::get;
 use kit::ok;
 
-use crate::support::{Site, is_taken, long, noise, pieces, read, until};
+use crate::support::{Site, assert_same, is_taken, long, noise, pieces, read, until};
 
 /// How many bytes a frame has, and how many are before them.
 const FRAME: usize = 131_072;
@@ -77,6 +77,8 @@ async fn a_body_can_be_read_from_any_place() {
         assert!(!window.is_empty(), "{start}");
         assert!(body[start..start + window.len()] == window, "{start}");
         assert!(window.len() <= FRAME, "{start}");
+        let end = (start + window.len()) as u64;
+        assert_eq!(remote.window_end(start as u64), Some(end), "{start}");
     }
     for start in [body.len(), body.len() + 1, 10 * FRAME, usize::MAX >> 1] {
         // There is nothing, and nobody may be told that there is.
@@ -90,7 +92,15 @@ async fn a_body_can_be_read_from_any_place() {
 async fn pieces_of_any_size_become_one_body() {
     let site = Site::start().await;
     let body = noise(300_000, 1);
-    for most in [1_000_000, 300_000, FRAME, FRAME - CHECKSUM, 65_536, 65_537, 997] {
+    for most in [
+        1_000_000,
+        300_000,
+        FRAME,
+        FRAME - CHECKSUM,
+        65_536,
+        65_537,
+        997,
+    ] {
         let path = format!("/{most}");
         let mut writer = site.backend.writer(head(&site, &path));
         writer.write(Bytes::new()).expect("an empty piece is taken");
@@ -314,7 +324,10 @@ async fn a_body_that_was_damaged_is_not_found_or_cannot_be_read() {
         // What is stored next is found, whatever stands there.
         site.wait(1);
         let again = noise(LENGTH, 3);
-        assert!(site.write(head(&site, "/"), again.clone()).await, "{damage:?}");
+        assert!(
+            site.write(head(&site, "/"), again.clone()).await,
+            "{damage:?}"
+        );
         let entry = other.one(&get("/")).await;
         assert!(read(&entry).await.expect("a body") == again, "{damage:?}");
     }
@@ -359,7 +372,7 @@ async fn a_304_to_what_has_lost_its_body_is_no_error_and_stores_nothing() {
         let before = site.server.dump();
         site.wait(1);
         site.freshen(&entry, head(&site, "/")).await;
-        assert_eq!(site.server.dump(), before, "{damage:?}");
+        assert_same(&site.server.dump(), &before, &format!("{damage:?}"));
         assert!(!site.is_found(&get("/")).await, "{damage:?}");
     }
 }
@@ -369,7 +382,14 @@ async fn whoever_reads_a_body_comes_to_its_end_whatever_becomes_of_its_head() {
     let site = Site::start().await;
     let other = site.other();
     let content = noise(LENGTH, 1);
-    for how in ["replaced", "by a small one", "removed", "invalidated", "deleted", "freshened"] {
+    for how in [
+        "replaced",
+        "by a small one",
+        "removed",
+        "invalidated",
+        "deleted",
+        "freshened",
+    ] {
         assert!(site.write(head(&site, "/"), content.clone()).await);
         let entry = site.one(&get("/")).await;
         let Source::Remote(body) = entry.body.source() else {
@@ -412,7 +432,9 @@ async fn a_reader_and_writers_of_one_resource_never_see_two_bodies_mixed() {
     let mut reads = 0;
     while reads < 10 || writers.iter().any(|writer| !writer.is_finished()) {
         for entry in site.matching(&get("/")).await {
-            let bytes = read(&entry).await.expect("a body that stays for its readers");
+            let bytes = read(&entry)
+                .await
+                .expect("a body that stays for its readers");
             assert!((0..3).any(|number| content(number) == bytes));
             reads += 1;
         }
@@ -436,7 +458,9 @@ async fn a_body_that_is_small_for_one_process_and_large_for_another_is_found_by_
         let entry = reader.one(&get("/")).await;
         assert_eq!(read(&entry).await.expect("a body"), long("one").as_bytes());
         site.wait(1);
-        reader.freshen(&entry, reader.head(&get("/"), &answer)).await;
+        reader
+            .freshen(&entry, reader.head(&get("/"), &answer))
+            .await;
         let entry = writer.one(&get("/")).await;
         assert_eq!(entry.head.received_at(), site.store.now());
         assert_eq!(read(&entry).await.expect("a body"), long("one").as_bytes());
@@ -454,7 +478,10 @@ async fn an_inline_limit_of_zero_puts_every_body_but_an_empty_one_elsewhere() {
     for body in ["", "1"] {
         assert!(site.write(head(&site, "/"), body).await);
         let entry = site.one(&get("/")).await;
-        assert_eq!(matches!(entry.body.source(), Source::Remote(_)), !body.is_empty());
+        assert_eq!(
+            matches!(entry.body.source(), Source::Remote(_)),
+            !body.is_empty()
+        );
         assert_eq!(read(&entry).await.expect("a body"), body.as_bytes());
     }
 }

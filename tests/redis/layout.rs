@@ -9,7 +9,7 @@ use kit::contract::{get, in_language, varying};
 use kit::redis::{RedisCluster, RedisServer};
 use kit::{Answer, ok, status};
 
-use crate::support::{Replica, Site, long, noise, read, request, small_bodies};
+use crate::support::{Replica, Site, assert_same, long, noise, read, request, small_bodies};
 
 /// A part of a content of 1000 bytes.
 pub(crate) fn part() -> Answer {
@@ -70,7 +70,7 @@ fn is_ours(namespace: &str, key: &str) -> bool {
         return false;
     };
     let is_known = match rest.split_at_checked(3) {
-        None => rest.is_empty() || rest == ":i",
+        None => ["", ":i", ":l", ":t"].contains(&rest),
         Some((":v:" | ":p:", variant)) => variant == "any" || is_hex(variant),
         Some((":b:", token)) => is_hex(token),
         _ => false,
@@ -84,7 +84,7 @@ async fn every_key_is_a_namespace_a_digest_as_hash_tag_and_what_it_is() {
         Policy::private(),
         Policy::private().retention(cache_core::Retention::Forever),
     ];
-    for (number, policy) in retentions.into_iter().enumerate() {
+    for policy in retentions {
         let mut site = Site::with(Options {
             namespace: "catalogue:v2/x_y.z-1".parse().expect("a namespace"),
             ..small_bodies()
@@ -98,11 +98,11 @@ async fn every_key_is_a_namespace_a_digest_as_hash_tag_and_what_it_is() {
         }
         let kinds: BTreeSet<_> = keys
             .iter()
-            .map(|key| key.rsplit_once('}').map(|(_, rest)| rest.get(..2)))
+            .filter_map(|key| key.rsplit_once('}').map(|(_, rest)| rest.get(..2)))
             .collect();
-        let index = if number == 1 { 1 } else { 0 };
-        // Primary, variants, parts, bodies; and where they stay, an index.
-        assert_eq!(kinds.len(), 4 + index, "{keys:?}");
+        for kind in [None, Some(":v"), Some(":p"), Some(":b")] {
+            assert!(kinds.contains(&kind), "{kind:?} is none of {keys:?}");
+        }
     }
 }
 
@@ -184,7 +184,7 @@ async fn namespaces_do_not_see_each_other() {
             .await;
         replica.remove(&entry).await;
         replica.invalidate(&in_language("en")).await;
-        assert_eq!(others(&server), before, "{}", names[index]);
+        assert_same(&others(&server), &before, names[index]);
     }
 }
 
@@ -317,8 +317,11 @@ async fn in_a_cluster_everything_can_be_done_with_every_kind_of_response() {
 async fn an_invalidation_leaves_one_key_and_it_is_small() {
     let site = Site::start().await;
     site.invalidate(&get("/")).await;
-    assert_eq!(site.server.keys(), [site.primary(&get("/"))]);
-    assert_eq!(site.value(&site.primary(&get("/"))).len(), 68);
+    let [key] = &site.server.keys()[..] else {
+        panic!("{:?}", site.server.keys());
+    };
+    assert!(key.starts_with(&site.primary(&get("/"))));
+    assert!(site.value(key).len() < 100);
     let key = site.store.key(&get("/"));
     site.backend
         .invalidate(&key, site.store.now())

@@ -1,7 +1,7 @@
 //! Which of several writers wins: an older answer never takes the place of a newer one, and what was
 //! asked for before an invalidation never comes back.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use cache_core::{Backend, Policy, StoredHead};
 use http::Request;
@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use tokio::runtime::Runtime;
 
-use crate::support::{Replica, Site, long, parts, read, small_bodies};
+use crate::support::{Replica, Site, assert_same, long, parts, read, small_bodies};
 use crate::variants::permutations;
 
 /// A head that was asked for at this second, and arrives now.
@@ -55,8 +55,8 @@ async fn an_older_answer_is_declined_whatever_stands_there() {
             let before = site.server.dump();
             let older = asked_at(&site, &asking, &answer, 1);
             assert!(!other.write(older, old.clone()).await, "{what}");
-            assert_eq!(site.server.dump(), before, "{what}");
-            assert_eq!(other.bodies(&asking).await, [new.clone()], "{what}");
+            assert_same(&site.server.dump(), &before, what);
+            assert_eq!(other.bodies(&asking).await, [&*new], "{what}");
             // One that was asked for at the same time is as good as the other.
             assert!(
                 other
@@ -281,11 +281,10 @@ async fn an_invalidation_is_remembered_when_what_came_after_it_has_expired() {
         let mut short = parts(&asked_at(&site, &asking, &answer, 6));
         short.freshness.retain_until = Some(short.received_at + Duration::from_millis(1));
         assert!(site.write(short.into(), "short").await, "{what}");
-        let primary = site.primary(&asking);
-        crate::support::until("the response has expired", || {
-            let keys = site.server.keys();
-            // Where the key itself is needed still, what it says has to be past its time.
-            keys.is_empty() || keys == [primary.clone()]
+        let written = Instant::now();
+        crate::support::until("its millisecond has passed", || {
+            written.elapsed() > Duration::from_millis(5)
+                && site.server.query::<u64>(&["DBSIZE"]) < 3
         })
         .await;
         site.wait(1);

@@ -1,14 +1,16 @@
 //! What is gone stays gone, and what was replaced stays replaced, whatever a 304 says afterwards.
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::task::Poll;
 
-use cache_core::{Entry, Policy, Retention};
+use cache_core::{Backend, Entry, Policy, Retention};
 use http::Request;
 use kit::contract::{in_language, varying};
 use kit::{Answer, ok};
 
 use crate::layout::part;
-use crate::support::{Replica, Site, long, read, request};
+use crate::support::{Replica, Site, assert_same, long, read, request};
 
 /// The kinds of response that there are.
 fn kinds() -> Vec<(&'static str, Answer, String)> {
@@ -130,7 +132,8 @@ async fn a_304_to_what_is_gone_changes_nothing() {
                 // One that was asked for before it was gone, and one that was after.
                 for head in [head, site.head(&asking(), &answer)] {
                     site.freshen(&entry, head).await;
-                    assert_eq!(site.server.dump(), before, "{kind}, {gone:?}");
+                    let what = format!("{kind}, {gone:?}");
+                    assert_same(&site.server.dump(), &before, &what);
                     assert_eq!(ttls(&site), ttls_before, "{kind}, {gone:?}");
                 }
                 for replica in [&*site, &other] {
@@ -141,7 +144,8 @@ async fn a_304_to_what_is_gone_changes_nothing() {
                 }
                 if !matches!(gone, Gone::BodyDeleted | Gone::BodyOverwritten) {
                     site.remove(&entry).await;
-                    assert_eq!(site.server.dump(), before, "removed: {kind}, {gone:?}");
+                    let what = format!("removed: {kind}, {gone:?}");
+                    assert_same(&site.server.dump(), &before, &what);
                 }
             }
         }
@@ -166,7 +170,7 @@ async fn a_304_to_what_has_expired_changes_nothing() {
         .await;
         let before = site.server.dump();
         site.freshen(&entry, site.head(&asking(), &answer)).await;
-        assert_eq!(site.server.dump(), before, "{kind}");
+        assert_same(&site.server.dump(), &before, kind);
         assert!(!site.is_found(&asking()).await);
     }
 }
@@ -343,4 +347,80 @@ async fn removing_one_of_several_leaves_the_others_and_a_large_one_to_its_reader
     );
     other.remove(&entry).await;
     assert_eq!(site.variants(&in_language("de")).len(), 2);
+}
+
+/// Whoever found a response when it was the only one finds it again when it is one of several.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_response_that_became_one_of_several_meanwhile_is_freshened_and_removed() {
+    let site = Site::small(Policy::private()).await;
+    let other = site.other();
+    let answer = ok("").max_age(60).etag("\"1\"");
+    for body in ["small".to_owned(), long("large")] {
+        for is_freshened in [true, false] {
+            let _: String = site.server.query(&["FLUSHALL"]);
+            assert!(
+                site.publish(&in_language("en"), &answer, body.clone())
+                    .await
+            );
+            let entry = site.one(&in_language("en")).await;
+            site.wait(1);
+            assert!(
+                other
+                    .publish(&in_language("de"), &varying(""), "hallo")
+                    .await
+            );
+            site.wait(1);
+            if is_freshened {
+                let head = site.head(&in_language("en"), &answer);
+                site.freshen(&entry, head.clone()).await;
+                let found = other.one(&in_language("en")).await;
+                assert_eq!((&*found.head, found.token), (&head, entry.token));
+                assert_eq!(read(&found).await.expect("a body"), body.as_bytes());
+            } else {
+                site.remove(&entry).await;
+                assert!(!other.is_found(&in_language("en")).await);
+                assert_eq!(other.bodies(&in_language("de")).await, ["hallo"]);
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_given_up_at_any_point_is_done_or_not() {
+    let site = Site::small(Policy::private()).await;
+    let other = site.other();
+    for (_, answer, body) in kinds() {
+        for polls in 0..6 {
+            let _: String = site.server.query(&["FLUSHALL"]);
+            assert!(site.publish(&asking(), &answer, body.clone()).await);
+            let entry = site.one(&asking()).await;
+            site.wait(1);
+            let head = std::sync::Arc::new(site.head(&asking(), &answer));
+            let key = site.store.key(&asking());
+            let now = site.store.now();
+            given_up(site.backend.freshen(&entry, head.clone(), now), polls).await;
+            let found = other.one(&asking()).await;
+            assert!([&entry.head, &head].contains(&&found.head));
+            assert_eq!(read(&found).await.expect("a body"), body.as_bytes());
+            given_up(site.backend.remove(&entry), polls).await;
+            for found in other.matching(&asking()).await {
+                assert_eq!(read(&found).await.expect("a body"), body.as_bytes());
+            }
+            given_up(site.backend.invalidate(&key, now), polls).await;
+            for found in other.matching(&asking()).await {
+                assert_eq!(read(&found).await.expect("a body"), body.as_bytes());
+            }
+            site.all_expire();
+        }
+    }
+}
+
+async fn given_up<T>(answer: cache_core::Answer<'_, T>, polls: usize) {
+    let mut waiting = Box::pin(answer.wait());
+    for _ in 0..polls {
+        if poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx).is_ready())).await {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
 }

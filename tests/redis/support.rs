@@ -1,7 +1,10 @@
 //! What the tests of this suite share: a server of a test's own, and backends on it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::ops::Deref;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -257,6 +260,55 @@ pub(crate) fn small_bodies() -> Options {
     }
 }
 
+/// Listens to all that a server is asked, and tells what clients ask from what scripts do.
+pub(crate) struct Watch {
+    lines: BufReader<UnixStream>,
+    marks: u64,
+}
+
+/// How often each command was asked for.
+pub(crate) type Counts = BTreeMap<String, u64>;
+
+impl Watch {
+    pub(crate) fn over(server: &RedisServer) -> Self {
+        let mut stream = UnixStream::connect(server.socket()).expect("a connection");
+        let patience = Some(Duration::from_secs(30));
+        stream.set_read_timeout(patience).expect("a timeout");
+        stream.write_all(b"MONITOR\r\n").expect("sent");
+        let mut lines = BufReader::new(stream);
+        let mut answer = String::new();
+        lines.read_line(&mut answer).expect("an answer");
+        assert_eq!(answer, "+OK\r\n");
+        Self { lines, marks: 0 }
+    }
+
+    /// What clients asked since the last time, and what scripts did.
+    pub(crate) fn take(&mut self, server: &RedisServer) -> (Counts, Counts) {
+        self.marks += 1;
+        let mark = format!("mark {}", self.marks);
+        let _: String = server.query(&["ECHO", &mark]);
+        let (mut asked, mut by_scripts) = (Counts::new(), Counts::new());
+        loop {
+            let mut line = String::new();
+            self.lines.read_line(&mut line).expect("a line");
+            if line.contains(&mark) {
+                return (asked, by_scripts);
+            }
+            let name = line.split('"').nth(1).expect("a command");
+            let name = name.to_ascii_lowercase();
+            // What tests ask themselves.
+            if !["config", "info", "keys", "pttl"].contains(&&*name) || line.contains(" lua]") {
+                let counts = if line.contains(" lua]") {
+                    &mut by_scripts
+                } else {
+                    &mut asked
+                };
+                *counts.entry(name).or_default() += 1;
+            }
+        }
+    }
+}
+
 /// Whether it became visible; that it was declined is no error.
 #[track_caller]
 pub(crate) fn is_taken(published: Result<(), BackendError>) -> bool {
@@ -336,6 +388,20 @@ pub(crate) fn parts(head: &StoredHead) -> StoredHeadParts {
         part: head.part().cloned(),
     }
 }
+
+/// Whether nothing has changed of what is stored, keys and values; where not, the keys.
+#[track_caller]
+pub(crate) fn assert_same(now: &Dump, before: &Dump, what: &str) {
+    let keys: BTreeSet<&String> = now.keys().chain(before.keys()).collect();
+    let changed: Vec<_> = keys
+        .into_iter()
+        .filter(|key| now.get(*key) != before.get(*key))
+        .collect();
+    assert!(changed.is_empty(), "{what}: changed are {changed:?}");
+}
+
+/// Keys and values.
+pub(crate) type Dump = BTreeMap<String, Vec<Vec<u8>>>;
 
 /// Waits until something is so, as far as it depends on a server or a task.
 pub(crate) async fn until(what: impl Debug, mut is_so: impl FnMut() -> bool) {

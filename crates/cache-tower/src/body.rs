@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use cache_core::{BackendError, BoxFuture};
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use sync_wrapper::SyncWrapper;
@@ -37,8 +38,13 @@ pin_project! {
         Stored { reader: Reader, given: u64, rest: Option<Box<Rest<B>>> },
         Shared { reader: transfer::Reader, rest: Option<Box<Rest<B>>> },
         /// The origin is asked for what could not be read; otherwise that is the error.
-        Asking { asking: SyncWrapper<BoxFuture<'static, Found<B>>>, error: Option<BodyError> },
-        Rest { #[pin] inner: B, skip: u64, left: u64 },
+        Asking {
+            asking: SyncWrapper<BoxFuture<'static, Found<B>>>,
+            left: u64,
+            trailers: Option<HeaderMap>,
+            error: Option<BodyError>,
+        },
+        Rest { #[pin] inner: B, skip: u64, left: u64, trailers: Option<HeaderMap> },
     }
 }
 
@@ -95,7 +101,7 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let mut this = self;
         loop {
-            let (error, rest) = match this.as_mut().project().kind.project() {
+            let lost = match this.as_mut().project().kind.project() {
                 KindProjection::Origin { inner, capture } => {
                     return poll_origin(inner, capture, cx);
                 }
@@ -109,10 +115,12 @@ where
                         return Poll::Ready(Some(Ok(frame)));
                     }
                     None => return Poll::Ready(None),
-                    Some(Err(error)) => {
-                        let rest = rest.take().map(|rest| rest.ask(*given));
-                        (BodyError::stored(error), rest)
-                    }
+                    Some(Err(error)) => Lost {
+                        error: BodyError::stored(error),
+                        given: *given,
+                        trailers: reader.take_trailers(),
+                        rest: rest.take(),
+                    },
                 },
                 KindProjection::Shared { reader, rest } => {
                     let error = match ready!(reader.poll_read(cx)) {
@@ -121,41 +129,60 @@ where
                         Read::Broken(error) => error,
                         Read::LeftBehind => BodyError::shared(),
                     };
-                    (error, rest.take().map(|rest| rest.ask(reader.given())))
-                }
-                KindProjection::Asking { asking, error } => {
-                    match ready!(Pin::new(asking.get_mut()).poll(cx)) {
-                        Some((inner, bytes)) => {
-                            let kind = Kind::Rest {
-                                inner,
-                                skip: bytes.start,
-                                left: bytes.end - bytes.start,
-                            };
-                            this.as_mut().project().kind.set(kind);
-                            continue;
-                        }
-                        None => (error.take().unwrap_or_else(BodyError::shared), None),
+                    Lost {
+                        error,
+                        given: reader.given(),
+                        trailers: None,
+                        rest: rest.take(),
                     }
                 }
-                KindProjection::Rest { inner, skip, left } => {
-                    match ready!(poll_rest(inner, skip, left, cx)) {
-                        Ok(frame) => return Poll::Ready(frame.map(Ok)),
-                        Err(error) => (error, None),
-                    }
-                }
-            };
-            let kind = match rest {
-                Some(asking) => Kind::Asking {
+                KindProjection::Asking {
                     asking,
-                    error: Some(error),
+                    trailers,
+                    error,
+                    ..
+                } => match ready!(Pin::new(asking.get_mut()).poll(cx)) {
+                    Some((inner, bytes)) => {
+                        let kind = Kind::Rest {
+                            inner,
+                            skip: bytes.start,
+                            left: bytes.end - bytes.start,
+                            trailers: trailers.take(),
+                        };
+                        this.as_mut().project().kind.set(kind);
+                        continue;
+                    }
+                    None => Lost::of(error.take().unwrap_or_else(BodyError::shared)),
                 },
+                KindProjection::Rest {
+                    inner,
+                    skip,
+                    left,
+                    trailers,
+                } => match ready!(poll_rest(inner, skip, left, cx)) {
+                    Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
+                    Ok(None) => {
+                        return Poll::Ready(trailers.take().map(Frame::trailers).map(Ok));
+                    }
+                    Err(error) => Lost::of(error),
+                },
+            };
+            match lost.rest.filter(|rest| rest.left(lost.given) > 0) {
+                Some(rest) => {
+                    let kind = Kind::Asking {
+                        left: rest.left(lost.given),
+                        asking: rest.ask(lost.given),
+                        trailers: lost.trailers,
+                        error: Some(lost.error),
+                    };
+                    this.as_mut().project().kind.set(kind);
+                }
                 None => {
                     // Nothing comes after an error.
                     this.as_mut().project().kind.set(Self::default().kind);
-                    return Poll::Ready(Some(Err(error)));
+                    return Poll::Ready(Some(Err(lost.error)));
                 }
-            };
-            this.as_mut().project().kind.set(kind);
+            }
         }
     }
 
@@ -166,7 +193,7 @@ where
             Kind::Stored { reader, .. } => reader.is_end_stream(),
             Kind::Shared { reader, .. } => reader.is_end_stream(),
             Kind::Asking { .. } => false,
-            Kind::Rest { left, .. } => *left == 0,
+            Kind::Rest { left, trailers, .. } => *left == 0 && trailers.is_none(),
         }
     }
 
@@ -174,9 +201,32 @@ where
         match &self.kind {
             Kind::Origin { inner, .. } => inner.size_hint(),
             Kind::Stored { reader, .. } => reader.size_hint(),
-            Kind::Shared { reader, .. } => reader.size_hint(),
-            Kind::Asking { .. } => SizeHint::default(),
-            Kind::Rest { left, .. } => SizeHint::with_exact(*left),
+            Kind::Shared {
+                reader,
+                rest: Some(rest),
+            } => SizeHint::with_exact(rest.left(reader.given())),
+            Kind::Shared { reader, rest: None } => reader.size_hint(),
+            Kind::Asking { left, .. } | Kind::Rest { left, .. } => SizeHint::with_exact(*left),
+        }
+    }
+}
+
+/// A body that cannot be read on.
+struct Lost<B> {
+    error: BodyError,
+    given: u64,
+    trailers: Option<HeaderMap>,
+    rest: Option<Box<Rest<B>>>,
+}
+
+impl<B> Lost<B> {
+    /// There is no other way.
+    fn of(error: BodyError) -> Self {
+        Self {
+            error,
+            given: 0,
+            trailers: None,
+            rest: None,
         }
     }
 }

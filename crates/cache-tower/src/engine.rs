@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use cache_core::{
     AfterForward, AfterLookup, Answer, Backend, BackendError, Begin, CacheInfo, CacheName,
-    Candidates, Digest, Entry, Forward, Lease, Lookup, Outcome, Policy, Reason, RequestHead, Reuse,
-    SelectingField, StoredHead, Storing, Token, Unsafe, Upkeep,
+    Candidates, Continuation, Entry, Forward, Lease, Lookup, Outcome, Policy, Reason, RequestHead,
+    Reuse, SelectingField, StoredHead, Storing, Token, Unsafe, Upkeep,
 };
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
@@ -261,17 +261,30 @@ impl Engine {
         }
     }
 
-    /// The digest of what a request has in the fields that a response was selected by, if any.
-    fn variant_of(&self, head: &StoredHead, request: RequestHead<'_>) -> Option<Digest> {
-        let begin = Begin::new(&self.policy, &request, self.clock.now());
-        match begin {
-            Begin::Lookup(lookup) if !head.selecting().is_empty() => {
-                let names = head.selecting().iter().map(SelectingField::name);
-                Some(lookup.query(&self.policy, request).variant(names))
-            }
-            _ => None,
+    /// Whether a request has other values than a response was selected by, and `key` was not for those
+    /// that have the same as it; now it is.
+    fn is_for_another_variant(
+        &self,
+        head: &StoredHead,
+        request: RequestHead<'_>,
+        key: &mut FlightKey,
+    ) -> bool {
+        if key.variant.is_some() || head.selecting().is_empty() {
+            return false;
         }
+        let Begin::Lookup(lookup) = Begin::new(&self.policy, &request, self.clock.now()) else {
+            return false;
+        };
+        let names = head.selecting().iter().map(SelectingField::name);
+        let variant = lookup.query(&self.policy, request).variant(names);
+        key.variant = Some(variant);
+        variant != head.variant()
     }
+}
+
+/// How to get the rest of a body that is read with others, where its length is known.
+fn continuation_of(reuse: &Reuse) -> Option<Continuation> {
+    reuse.continuation().filter(|rest| rest.left(0) > 0)
 }
 
 /// Whether a response is for others than the one who asked: fresh, and whole.
@@ -457,34 +470,35 @@ impl<S> Exchange<S> {
                 Progress::Solitary => break,
                 Progress::Stored(entry) => {
                     let now = engine.clock.now();
+                    let head = entry.head.clone();
                     let reuse = engine
                         .judge_found(entry, (&request).into(), now)
                         .or_else(|| engine.spare(&forward, now));
-                    let Some(reuse) = reuse else {
+                    if let Some(reuse) = reuse {
+                        return Ok(Turn::Alone(Step::Reuse(reuse), request));
+                    }
+                    if !engine.is_for_another_variant(&head, (&request).into(), &mut key) {
                         break;
-                    };
-                    return Ok(Turn::Alone(Step::Reuse(reuse), request));
+                    }
                 }
                 Progress::Arriving(head, transfer) => {
-                    let Some(transfer) = transfer.upgrade() else {
-                        continue;
-                    };
                     let now = engine.clock.now();
                     let entry = transfer::entry(&head);
                     if let Some(reuse) = engine.judge_found(entry, (&request).into(), now) {
-                        let Some(reader) = transfer.join() else {
+                        let can_leave = continuation_of(&reuse).is_some();
+                        let Some(reader) = transfer.join(can_leave) else {
+                            if transfer.is_broken() {
+                                continue;
+                            }
                             break;
                         };
                         let why = forward.reason();
                         let response = self.share(reuse, reader, why, request, now);
                         return Ok(Turn::Answered(response));
                     }
-                    // Those who were not meant wait for each other, if they ask for the same.
-                    let variant = engine.variant_of(&head, (&request).into());
-                    if key.variant.is_some() || variant.is_none_or(|own| own == head.variant()) {
+                    if !engine.is_for_another_variant(&head, (&request).into(), &mut key) {
                         break;
                     }
-                    key.variant = variant;
                 }
             }
         }
@@ -498,14 +512,14 @@ impl<S> Exchange<S> {
         let Begin::Lookup(lookup) = Begin::new(&self.engine.policy, &head, now) else {
             return None;
         };
-        if self.engine.health.rests(now) {
-            return None;
-        }
         let flights = &self.engine.flights;
         if is_leader
             && (self.all_ended == flights.all_ended()
                 || self.ended == Some(flights.ended(lookup.key())))
         {
+            return None;
+        }
+        if !self.engine.health.may_ask(now) {
             return None;
         }
         let query = lookup.query(&self.engine.policy, head);
@@ -577,7 +591,7 @@ impl<S> Exchange<S> {
     {
         let info = CacheInfo::unstored(Outcome::Miss, why, Storing::Accepted)
             .with_collapsed_forward(why, reuse.status());
-        let continuation = reuse.continuation().filter(|rest| rest.left(0) > 0);
+        let continuation = continuation_of(&reuse);
         let response = self.engine.respond(reuse, info, now);
         response.map(|_: CacheBody<ResBody>| {
             let body = CacheBody::shared(reader);
@@ -626,6 +640,10 @@ impl<S> Exchange<S> {
         }
         match forward.next(&self.engine.policy, (&response).into(), now) {
             AfterForward::Store(head) => {
+                let storing = match self.engine.health.rests(now) {
+                    true => Storing::Refused(Reason::BackendUnavailable),
+                    false => Storing::Accepted,
+                };
                 let response = match lead {
                     Some(lead) if is_for_all(&head, now) => {
                         self.engine.capture_for_all(head, response, lead)
@@ -637,7 +655,7 @@ impl<S> Exchange<S> {
                         self.engine.capture(head, response).await
                     }
                 };
-                let info = CacheInfo::unstored(Outcome::Miss, why, Storing::Accepted);
+                let info = CacheInfo::unstored(Outcome::Miss, why, storing);
                 Ok(self
                     .engine
                     .conclude(response, info.with_forward(why, status)))
@@ -651,6 +669,7 @@ impl<S> Exchange<S> {
                             head: head.clone(),
                             ..entry.clone()
                         }),
+                        _ if reuse.is_validated() => Progress::Solitary,
                         _ => Progress::Stored(reuse.entry().clone()),
                     });
                 }

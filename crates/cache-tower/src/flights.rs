@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::{Entry as Slot, RandomState};
+use std::fmt;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cache_core::{Digest, Entry, PrimaryKey, StoredHead};
@@ -23,17 +24,19 @@ pub(crate) struct FlightKey {
 }
 
 /// All flights of a layer.
-#[derive(Debug)]
 pub(crate) struct Flights {
-    running: Mutex<HashMap<FlightKey, Arc<Flight>>>,
+    known: Mutex<Known>,
     hasher: RandomState,
     /// Counts flights that ended: all of them, and by a hash of their key.
     all_ended: AtomicU64,
     ended: Box<[AtomicU64]>,
-    /// Keys whose responses could not be shared, by a hash, each with the time in milliseconds from
-    /// which on it is tried again. A collision costs a request that might have been saved.
-    solitary: Box<[AtomicU64]>,
-    born: Instant,
+}
+
+#[derive(Default)]
+struct Known {
+    running: HashMap<FlightKey, Arc<Flight>>,
+    /// Hashes of keys whose responses could not be shared, and when it is tried again.
+    solitary: HashMap<u64, Instant>,
 }
 
 /// One request that is under way.
@@ -49,7 +52,7 @@ pub(crate) enum Progress {
     /// There is no response yet.
     Asking,
     /// There is one that can be shared, and its body is on its way.
-    Arriving(Arc<StoredHead>, Weak<Transfer>),
+    Arriving(Arc<StoredHead>, Arc<Transfer>),
     /// This is stored: it was validated, or another process has stored it.
     Stored(Entry),
     /// The response is for the one who asked only.
@@ -80,15 +83,22 @@ pub(crate) struct Lead {
 
 impl Default for Flights {
     fn default() -> Self {
-        let slots = || (0..SLOTS).map(|_| AtomicU64::new(0)).collect();
         Self {
-            running: Mutex::default(),
+            known: Mutex::default(),
             hasher: RandomState::new(),
             all_ended: AtomicU64::new(0),
-            ended: slots(),
-            solitary: slots(),
-            born: Instant::now(),
+            ended: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
         }
+    }
+}
+
+impl fmt::Debug for Flights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = self.lock();
+        f.debug_struct("Flights")
+            .field("running", &known.running.len())
+            .field("solitary", &known.solitary.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -96,15 +106,20 @@ impl Flights {
     /// Joins the flight for this key, or begins it. One that is older than `hold` is left to those
     /// who wait for it already.
     pub(crate) fn join(self: &Arc<Self>, key: FlightKey, hold: Duration) -> Place {
-        if self.solitary[self.slot(&key.key)].load(Ordering::Relaxed) > self.millis() {
-            return Place::Alone;
+        let hash = self.hasher.hash_one(&key.key);
+        let mut known = self.lock();
+        match known.solitary.get(&hash) {
+            Some(until) if *until > Instant::now() => return Place::Alone,
+            Some(_) => {
+                known.solitary.remove(&hash);
+            }
+            None => {}
         }
-        let mut running = self.lock();
         let flight = Arc::new(Flight {
             progress: watch::Sender::new(Progress::Asking),
             since: Instant::now(),
         });
-        match running.entry(key.clone()) {
+        match known.running.entry(key.clone()) {
             Slot::Occupied(slot) if slot.get().since.elapsed() < hold => {
                 return Place::Waiter(slot.get().progress.subscribe());
             }
@@ -125,7 +140,7 @@ impl Flights {
 
     /// Closes the flights for a key: who asks from now on is not given what was asked for before.
     pub(crate) fn close(&self, key: &PrimaryKey) {
-        self.lock().retain(|flight, _| flight.key != *key);
+        self.lock().running.retain(|flight, _| flight.key != *key);
     }
 
     /// Changes when a flight ends.
@@ -144,13 +159,22 @@ impl Flights {
         usize::try_from(hash % SLOTS as u64).unwrap_or_default()
     }
 
-    fn millis(&self) -> u64 {
-        u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX)
+    /// Remembers that responses for this key cannot be shared.
+    fn remember(&self, key: &PrimaryKey) {
+        let hash = self.hasher.hash_one(key);
+        let now = Instant::now();
+        let mut known = self.lock();
+        if known.solitary.len() >= MOST_SOLITARY {
+            known.solitary.retain(|_, until| *until > now);
+        }
+        if known.solitary.len() < MOST_SOLITARY {
+            known.solitary.insert(hash, now + USELESS);
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<FlightKey, Arc<Flight>>> {
+    fn lock(&self) -> MutexGuard<'_, Known> {
         // Inserting and removing leave nothing half done, so poison means nothing.
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -161,15 +185,15 @@ impl Lead {
         self
     }
 
+    /// Whether somebody waits.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.flight.progress.receiver_count() > 0
+    }
+
     /// Tells those who wait. What they do then they decide for themselves.
     pub(crate) fn tell(&self, progress: Progress) {
         if matches!(progress, Progress::Solitary) {
-            let slot = &self.flights.solitary[self.flights.slot(&self.key.key)];
-            let until = self
-                .flights
-                .millis()
-                .saturating_add(USELESS.as_secs() * 1000);
-            slot.store(until, Ordering::Relaxed);
+            self.flights.remember(&self.key.key);
             if let Some(lease) = &self.lease {
                 lease.is_useless();
             }
@@ -184,13 +208,13 @@ impl Drop for Lead {
         let ended = &self.flights.ended[self.flights.slot(&self.key.key)];
         ended.fetch_add(1, Ordering::Release);
         self.flights.all_ended.fetch_add(1, Ordering::Release);
-        let mut running = self.flights.lock();
-        if let Slot::Occupied(slot) = running.entry(self.key.clone()) {
+        let mut known = self.flights.lock();
+        if let Slot::Occupied(slot) = known.running.entry(self.key.clone()) {
             if Arc::ptr_eq(slot.get(), &self.flight) {
                 slot.remove();
             }
         }
-        drop(running);
+        drop(known);
         self.flight.progress.send_if_modified(|progress| {
             let is_asking = matches!(progress, Progress::Asking);
             if is_asking {
@@ -203,3 +227,6 @@ impl Drop for Lead {
 
 /// How many hashes are told apart.
 const SLOTS: usize = 4096;
+
+/// How many keys are remembered whose responses cannot be shared.
+const MOST_SOLITARY: usize = 65_536;

@@ -60,7 +60,8 @@ impl Health {
         match done {
             Ok(_) => {
                 // Loaded first: a store that does its part is the rule, and nobody then writes.
-                if self.failures.load(Ordering::Relaxed) != 0 {
+                // That it takes responses does not say that it can be read.
+                if matches!(doing, Doing::Reading) && self.failures.load(Ordering::Relaxed) != 0 {
                     self.failures.store(0, Ordering::Relaxed);
                     self.rests_until.store(0, Ordering::Relaxed);
                 }

@@ -134,10 +134,14 @@ impl Reader {
         }
     }
 
-    /// Nothing comes after an error.
+    /// The trailers, for one who goes on from elsewhere.
+    pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
+        self.trailers.take()
+    }
+
+    /// Nothing comes after an error, but for one who goes on from elsewhere.
     fn fail(&mut self, error: BackendError) -> BackendError {
         self.left = 0;
-        self.trailers = None;
         error
     }
 

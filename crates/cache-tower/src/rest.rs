@@ -55,6 +55,11 @@ impl<B> Rest<B> {
         }
     }
 
+    /// How many bytes there are after the first `given`.
+    pub(crate) fn left(&self, given: u64) -> u64 {
+        self.continuation.left(given)
+    }
+
     /// Asks for all but the first `given` bytes.
     pub(crate) fn ask(self, given: u64) -> SyncWrapper<Asking<B>> {
         SyncWrapper::new(self.ask.into_inner()(self.continuation, given))

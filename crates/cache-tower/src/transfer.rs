@@ -27,7 +27,8 @@ use crate::flights::{Lead, Progress};
 /// It is kept from its beginning, as long as it is short, so that others can join. What is long is
 /// kept for the slowest reader, but never more than [`WINDOW`]: then those who are too slow are
 /// left behind, and see to the rest themselves; only the first reader, whose own request it is, is
-/// never left behind.
+/// never left behind. While somebody reads who could not see to the rest, as there is no strong entity
+/// tag, it is [`LONG_WINDOW`].
 pub(crate) struct Transfer {
     state: Mutex<State>,
     wakers: Arc<Wakers>,
@@ -53,6 +54,8 @@ struct Position {
     /// The number of the chunk that it reads next.
     next: usize,
     is_first: bool,
+    /// It can see to the rest itself.
+    can_leave: bool,
     is_left_behind: bool,
 }
 
@@ -79,6 +82,7 @@ impl Transfer {
                 readers: vec![Some(Position {
                     next: 0,
                     is_first: true,
+                    can_leave: false,
                     is_left_behind: false,
                 })],
                 lead: Some(lead),
@@ -87,7 +91,7 @@ impl Transfer {
         });
         let mut state = transfer.lock();
         if let Some(lead) = &state.lead {
-            lead.tell(Progress::Arriving(head, Arc::downgrade(&transfer)));
+            lead.tell(Progress::Arriving(head, transfer.clone()));
         }
         if state.body.as_ref().is_some_and(|body| body.is_end_stream()) {
             state.complete(&transfer);
@@ -101,8 +105,9 @@ impl Transfer {
         }
     }
 
-    /// Reads it, too, from its beginning; `None` where that is not kept any more.
-    pub(crate) fn join(self: &Arc<Self>) -> Option<Reader> {
+    /// Reads it, too, from its beginning; `None` where that is not kept any more. Whoever `can_leave`
+    /// sees to the rest itself where it is left behind.
+    pub(crate) fn join(self: &Arc<Self>, can_leave: bool) -> Option<Reader> {
         let mut state = self.lock();
         if state.first > 0 || state.is_broken {
             return None;
@@ -110,6 +115,7 @@ impl Transfer {
         let position = Position {
             next: 0,
             is_first: false,
+            can_leave,
             is_left_behind: false,
         };
         let free = state.readers.iter().position(Option::is_none);
@@ -131,6 +137,11 @@ impl Transfer {
             given: 0,
             is_over: false,
         })
+    }
+
+    /// Whether it will never be whole.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.lock().is_broken
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -210,7 +221,7 @@ impl Reader {
                     None => Read::End,
                 });
             }
-            if state.kept >= WINDOW && !is_first && !state.leave_behind() {
+            if !state.make_room() && !is_first {
                 // All that is kept is for the first reader, who is slower.
                 return Poll::Ready(Read::LeftBehind);
             }
@@ -288,7 +299,13 @@ impl Drop for Reader {
         if let Some(reader) = state.readers.get_mut(self.number) {
             *reader = None;
         }
+        let left = state
+            .readers
+            .iter()
+            .all(Option::is_none)
+            .then(|| state.abandon());
         drop(state);
+        drop(left);
         // It may have been the one who was to ask for more.
         self.transfer.wakers.wake_by_ref();
     }
@@ -324,6 +341,12 @@ impl State {
         }
     }
 
+    /// Nobody reads it any more.
+    fn abandon(&mut self) -> (Option<Incoming>, Option<Capture>, Option<Lead>) {
+        self.is_broken |= self.body.is_some();
+        (self.body.take(), self.capture.take(), self.lead.take())
+    }
+
     /// All of it is here.
     fn complete(&mut self, transfer: &Arc<Transfer>) {
         self.body = None;
@@ -342,11 +365,11 @@ impl State {
 
     /// Forgets what all have read, where there is too much.
     fn forget(&mut self) {
-        if self.kept <= WINDOW {
+        if self.kept < WINDOW {
             return;
         }
         let slowest = self.slowest();
-        while self.kept > WINDOW && self.first < slowest {
+        while self.kept >= WINDOW && self.first < slowest {
             let Some(chunk) = self.chunks.pop_front() else {
                 return;
             };
@@ -355,7 +378,11 @@ impl State {
         }
     }
 
+    /// The number of the chunk that the slowest reads next.
     fn slowest(&self) -> usize {
+        if self.is_awaited() && self.kept < LONG_WINDOW {
+            return self.first;
+        }
         let all = self.first + self.chunks.len();
         self.reading()
             .map(|position| position.next)
@@ -363,13 +390,16 @@ impl State {
             .unwrap_or(all)
     }
 
-    /// Leaves the slowest behind until there is room; whether there is now.
-    fn leave_behind(&mut self) -> bool {
-        while self.kept >= WINDOW {
+    /// Leaves the slowest behind until there is room; whether there is.
+    fn make_room(&mut self) -> bool {
+        self.forget();
+        let is_bound = |position: &Position| !position.is_first && !position.can_leave;
+        let most = match self.is_awaited() || self.reading().any(is_bound) {
+            true => LONG_WINDOW,
+            false => WINDOW,
+        };
+        while self.kept >= most {
             let slowest = self.slowest();
-            if slowest >= self.first + self.chunks.len() {
-                break;
-            }
             if self
                 .reading()
                 .any(|position| position.is_first && position.next == slowest)
@@ -379,19 +409,14 @@ impl State {
             for position in self.readers.iter_mut().flatten() {
                 position.is_left_behind |= position.next == slowest;
             }
-            self.forget_one();
             self.forget();
         }
         true
     }
 
-    fn forget_one(&mut self) {
-        if self.first < self.slowest() {
-            if let Some(chunk) = self.chunks.pop_front() {
-                self.kept -= chunk.len();
-                self.first += 1;
-            }
-        }
+    /// Whether there are some who wait for it, and have not seen yet that it is there.
+    fn is_awaited(&self) -> bool {
+        self.first == 0 && self.lead.as_ref().is_some_and(Lead::is_awaited)
     }
 
     fn reading(&self) -> impl Iterator<Item = &Position> {
@@ -462,3 +487,4 @@ impl Wake for Wakers {
 
 /// How many bytes of a transfer are kept at most, but for one chunk.
 const WINDOW: usize = 1 << 20;
+const LONG_WINDOW: usize = 16 << 20;

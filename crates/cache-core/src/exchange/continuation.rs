@@ -62,7 +62,10 @@ impl Continuation {
     #[must_use]
     pub fn accept(&self, given: u64, response: ResponseHead<'_>) -> Option<Range<u64>> {
         let wanted = self.bytes.start.checked_add(given)?..self.bytes.end;
-        let tag = response.headers.get(ETAG)?;
+        let mut tags = response.headers.get_all(ETAG).iter();
+        let (Some(tag), None) = (tags.next(), tags.next()) else {
+            return None;
+        };
         let is_same = EntityTag::parse(tag.as_bytes())
             .strongly_matches(EntityTag::parse(self.etag.as_bytes()));
         if !is_same || wanted.is_empty() {

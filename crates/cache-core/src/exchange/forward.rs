@@ -103,7 +103,13 @@ impl Forward {
     #[must_use]
     pub fn can_be_shared(&self) -> bool {
         let asked = &*self.asked;
+        let is_now = asked
+            .directives
+            .max_age
+            .is_some_and(|age| age.duration().is_zero());
         asked.method == Method::GET
+            && !asked.directives.no_cache
+            && !is_now
             && matches!(asked.mode, CacheMode::Default | CacheMode::ForceCache)
             && matches!(
                 self.reason,

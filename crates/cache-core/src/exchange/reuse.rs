@@ -141,6 +141,12 @@ impl Reuse {
         &self.entry
     }
 
+    /// Whether the origin validated it just now.
+    #[must_use]
+    pub fn is_validated(&self) -> bool {
+        self.is_validated
+    }
+
     /// Whether there is a body to send that is still in the store.
     #[must_use]
     pub fn is_remote(&self) -> bool {

@@ -1,0 +1,17 @@
+//! Under load and in trouble: many requests for the same, a store that is sick, an origin that fails,
+//! callers that leave, and bodies that get lost on their way.
+
+mod breaker;
+mod cancellation;
+mod coalescing;
+mod invalidation;
+mod judging;
+mod leaders;
+mod lost_bodies;
+mod schedules;
+mod streaming;
+mod window;
+
+mod reading;
+mod scene;
+mod store;
