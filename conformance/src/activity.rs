@@ -5,67 +5,110 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use cache_core::{Answer, BoxFuture};
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::watch;
-use tower::{Service, ServiceExt};
+use tower::Service;
 
-/// Counts the requests that are still being worked on, in the background too; clones are the same
-/// count.
+/// Counts what is still being worked on, in the background too: requests, and what is asked of the
+/// store; clones are the same count.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Activity {
-    requests: watch::Sender<usize>,
+    works: watch::Sender<usize>,
 }
 
 impl Activity {
-    /// Counts a request until it is dropped, and so is the body of its response; clones of it count
-    /// as the same request.
+    /// Counts a piece of work until what is returned is dropped, and so are its clones.
+    pub(crate) fn begin(&self) -> Busy {
+        self.works.send_modify(|works| *works += 1);
+        Busy(Arc::new(Marker(self.clone())))
+    }
+
+    /// Counts a request until it is dropped, and so are the client that sent it and the body of its
+    /// response.
     pub(crate) fn mark<B>(&self, mut request: Request<B>) -> Request<B> {
-        self.requests.send_modify(|requests| *requests += 1);
-        let marker = Marker(self.clone());
-        request.extensions_mut().insert(Busy(Arc::new(marker)));
+        request.extensions_mut().insert(self.begin());
         request
     }
 
-    /// Waits until there are none.
+    /// Waits until there is nothing.
     pub(crate) async fn ends(&self) {
-        let mut requests = self.requests.subscribe();
-        let none = requests.wait_for(|requests| *requests == 0).await;
+        let mut works = self.works.subscribe();
+        let none = works.wait_for(|works| *works == 0).await;
         none.expect("a sender is here");
     }
 }
 
-/// In the extensions of a request: it is being worked on.
+/// Something is being worked on.
 #[derive(Debug, Clone)]
-struct Busy(#[expect(dead_code, reason = "it is there to be dropped")] Arc<Marker>);
+pub(crate) struct Busy(#[expect(dead_code, reason = "it is there to be dropped")] Arc<Marker>);
+
+impl Busy {
+    /// The same answer; the work goes on until it is there, or not waited for any more.
+    pub(crate) fn until<'a, T: 'a>(self, answer: Answer<'a, T>) -> Answer<'a, T> {
+        match answer {
+            Answer::Now(answer) => Answer::Now(answer),
+            Answer::Later(answer) => Answer::later(async move {
+                let _busy = self;
+                answer.await
+            }),
+        }
+    }
+}
 
 #[derive(Debug)]
 struct Marker(Activity);
 
 impl Drop for Marker {
     fn drop(&mut self) {
-        self.0.requests.send_modify(|requests| *requests -= 1);
+        self.0.works.send_modify(|works| *works -= 1);
     }
 }
 
-/// A client on which a marked request counts until the body of its response is dropped.
-pub(crate) fn marking<C, B>(
+/// A client that keeps a marked request counted as long as it is there itself: whoever holds it may
+/// have something to do still.
+#[derive(Debug)]
+pub(crate) struct Marking<C> {
     client: C,
-) -> impl Service<Request<B>, Response = Response<MarkedBody>, Error = C::Error, Future: Send> + Clone
+    busy: Option<Busy>,
+}
+
+impl<C> Marking<C> {
+    pub(crate) fn new(client: C) -> Self {
+        Self { client, busy: None }
+    }
+}
+
+impl<C: Clone> Clone for Marking<C> {
+    fn clone(&self) -> Self {
+        Self::new(self.client.clone())
+    }
+}
+
+impl<C, B> Service<Request<B>> for Marking<C>
 where
-    C: Service<Request<B>, Response = Response<Incoming>> + Clone + Send,
-    C::Future: Send,
-    B: Send + 'static,
+    C: Service<Request<B>, Response = Response<Incoming>>,
+    C::Future: Send + 'static,
 {
-    tower::service_fn(move |request: Request<B>| {
-        let client = client.clone();
-        async move {
-            let busy = request.extensions().get().cloned();
-            let response = client.oneshot(request).await?;
+    type Response = Response<MarkedBody>;
+    type Error = C::Error;
+    type Future = BoxFuture<'static, Result<Self::Response, C::Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), C::Error>> {
+        self.client.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let busy = request.extensions().get().cloned();
+        self.busy.clone_from(&busy);
+        let response = self.client.call(request);
+        Box::pin(async move {
+            let response = response.await?;
             Ok(response.map(|inner| MarkedBody { inner, _busy: busy }))
-        }
-    })
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -91,5 +134,41 @@ impl Body for MarkedBody {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::Waker;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    fn poll<T>(future: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
+        future.poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn work_goes_on_until_its_answer_is_there() {
+        let activity = Activity::default();
+        let (sender, receiver) = oneshot::channel();
+        let answer = activity.begin().until(Answer::later(receiver));
+        let mut answer = pin!(answer.wait());
+        assert!(poll(answer.as_mut()).is_pending());
+        assert!(poll(pin!(activity.ends())).is_pending());
+
+        sender.send(()).expect("it is waited for");
+        assert!(poll(answer.as_mut()).is_ready());
+        assert!(poll(pin!(activity.ends())).is_ready());
+    }
+
+    #[test]
+    fn work_ends_where_its_answer_is_there_or_not_waited_for() {
+        let activity = Activity::default();
+        let _now = activity.begin().until(Answer::Now(()));
+        drop(activity.begin().until(Answer::later(async {})));
+        assert!(poll(pin!(activity.ends())).is_ready());
     }
 }

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
-use cache_tower::{CacheLayer, MemoryBackend, Policy};
+use cache_tower::{CacheLayer, Policy};
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -11,10 +11,12 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tower::{BoxError, Layer, Service, ServiceExt};
 
-use crate::activity::{self, Activity};
+use crate::activity::{Activity, Marking};
 use crate::gateway::{self, Origin};
-use crate::options::{BackendKind, CacheKind, Options};
+use crate::options::{CacheKind, Options};
+use crate::store::{self, Store};
 use crate::timeline::Timeline;
+use crate::watched::Watched;
 
 /// A gateway on a port of its own; dropping it ends it, and closes its connections.
 #[derive(Debug)]
@@ -27,6 +29,7 @@ pub(crate) struct Front {
 impl Front {
     pub(crate) async fn start(
         options: &Options,
+        store: &Store,
         origin: SocketAddr,
         timeline: Timeline,
     ) -> Result<Self, BoxError> {
@@ -37,7 +40,7 @@ impl Front {
             tasks: JoinSet::new(),
         };
         let origin: Origin = format!("http://{origin}").parse()?;
-        let origin_side = gateway::origin_side(activity::marking(gateway::client()));
+        let origin_side = gateway::origin_side(Marking::new(gateway::client()));
         let policy = match options.cache {
             CacheKind::Shared => Policy::shared(),
             CacheKind::Private => Policy::private(),
@@ -46,10 +49,12 @@ impl Front {
                 return Ok(front);
             }
         };
-        let cache = match options.backend {
-            BackendKind::Memory => CacheLayer::new(MemoryBackend::default()),
-        };
-        let cached = cache.policy(policy).clock(timeline).layer(origin_side);
+        let backend = Watched::new(store.backend().await?, front.activity.clone());
+        let cached = CacheLayer::new(backend)
+            .backend_budget(store::PATIENCE)
+            .policy(policy)
+            .clock(timeline)
+            .layer(origin_side);
         front.serve(listener, gateway::client_side(origin, cached));
         Ok(front)
     }

@@ -13,6 +13,7 @@ use crate::fields::Fields;
 use crate::front::Front;
 use crate::message::{Framing, Head, Wire};
 use crate::options::Options;
+use crate::store::Store;
 use crate::timeline::Timeline;
 
 /// A gateway with a shared cache, and behind it an origin that sends what it is told to.
@@ -32,7 +33,8 @@ impl Scene {
         let listener = listener.expect("a free port");
         let origin = listener.local_addr().expect("it listens");
         let timeline = Timeline::manual(0);
-        let front = Front::start(&Options::default(), origin, timeline.clone()).await;
+        let options = Options::default();
+        let front = Front::start(&options, &Store::Memory, origin, timeline.clone()).await;
         let front = front.expect("a free port");
         let (sends, receiver) = unbounded_channel();
         let asked = Arc::default();

@@ -16,7 +16,9 @@ mod front;
 mod gateway;
 mod origin;
 mod record;
+mod store;
 mod timeline;
+mod watched;
 
 mod client;
 mod expected_failures;
@@ -31,6 +33,7 @@ mod verdict;
 mod gateway_tests;
 
 use std::error::Error;
+use std::iter;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -52,7 +55,10 @@ async fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("conformance: {error}");
+            let error: &dyn Error = &*error;
+            let causes = iter::successors(Some(error), |&error| error.source());
+            let texts: Vec<_> = causes.map(ToString::to_string).collect();
+            eprintln!("conformance: {}", texts.join(": "));
             ExitCode::from(2)
         }
     }
@@ -71,5 +77,5 @@ async fn conform(options: Options) -> Result<bool, Box<dyn Error + Send + Sync>>
     } else {
         report::text(&tests, &scores, &options, started.elapsed());
     }
-    Ok(expected_failures::only(&tests, &scores))
+    Ok(expected_failures::only(&tests, &scores, options.cache))
 }

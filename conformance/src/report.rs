@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::case::{Kind, Test};
 use crate::expected_failures;
-use crate::options::{CacheKind, Options};
+use crate::options::{BackendKind, CacheKind, Options};
 use crate::score::Scores;
 
 const KINDS: [(Kind, &str); 3] = [
@@ -19,7 +19,7 @@ const KINDS: [(Kind, &str); 3] = [
 pub(crate) fn text(tests: &[Test], scores: &Scores, options: &Options, took: Duration) {
     for (kind, name) in KINDS {
         for test in tests.iter().filter(|test| test.kind == kind) {
-            if let Some(reason) = shortcoming(test, scores) {
+            if let Some(reason) = shortcoming(test, scores, options.cache) {
                 println!("{name:<8} {:<58} {reason}", test.id);
             }
         }
@@ -33,18 +33,19 @@ pub(crate) fn text(tests: &[Test], scores: &Scores, options: &Options, took: Dur
     }
     println!();
     println!(
-        "{}, {}, in {:.1} s. Strict: passes, and so does all that it stands on.",
+        "{}, {}, {}, in {:.1} s. Strict: passes, and so does all that it stands on.",
         cache(options),
+        backend(options),
         time(options),
         took.as_secs_f64()
     );
-    for id in expected_failures::outdated(tests, scores) {
-        println!("{id} passes, and conformance/expected-failures.txt says that it fails.");
+    for id in expected_failures::outdated(tests, scores, options.cache) {
+        println!("{id} passes, and is in the list of those that fail.");
     }
 }
 
-fn shortcoming(test: &Test, scores: &Scores) -> Option<String> {
-    let is_expected = expected_failures::is_listed(test);
+fn shortcoming(test: &Test, scores: &Scores, cache: CacheKind) -> Option<String> {
+    let is_expected = expected_failures::is_listed(test, cache);
     match scores.verdict(test) {
         Err(_) if is_expected => Some("fails on purpose".to_owned()),
         Err(failure) => Some(failure.to_string()),
@@ -69,6 +70,7 @@ pub(crate) fn json(tests: &[Test], scores: &Scores, options: &Options) {
     });
     let report = json!({
         "cache": cache(options),
+        "backend": backend(options),
         "time": time(options),
         "scores": Map::from_iter(by_kind),
         "results": Map::from_iter(results),
@@ -81,6 +83,14 @@ fn cache(options: &Options) -> &'static str {
         CacheKind::Shared => "shared cache",
         CacheKind::Private => "private cache",
         CacheKind::None => "no cache",
+    }
+}
+
+fn backend(options: &Options) -> &'static str {
+    match (options.cache, options.backend) {
+        (CacheKind::None, _) => "no store",
+        (_, BackendKind::Memory) => "in memory",
+        (_, BackendKind::Redis) => "in Redis",
     }
 }
 

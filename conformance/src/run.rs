@@ -11,6 +11,7 @@ use crate::case::Test;
 use crate::front::Front;
 use crate::options::Options;
 use crate::origin::Origin;
+use crate::store::Store;
 use crate::timeline::Timeline;
 use crate::trial::Trial;
 use crate::verdict::{Failure, Verdict};
@@ -28,17 +29,23 @@ const AT_A_TIME: usize = 16;
 const STARTS: [u64; 2] = [0, 900];
 
 pub(crate) async fn all(tests: &Arc<[Test]>, options: &Arc<Options>) -> Result<Verdicts, BoxError> {
+    let store = Arc::new(Store::start(options.backend).await?);
     if options.real_time {
-        in_real_time(tests, options).await
+        in_real_time(tests, options, &store).await
     } else {
-        in_manual_time(tests, options).await
+        in_manual_time(tests, options, &store).await
     }
 }
 
 /// All at once, against one gateway.
-async fn in_real_time(tests: &Arc<[Test]>, options: &Options) -> Result<Verdicts, BoxError> {
+async fn in_real_time(
+    tests: &Arc<[Test]>,
+    options: &Options,
+    store: &Store,
+) -> Result<Verdicts, BoxError> {
     let origin = Origin::start(Timeline::Real).await?;
-    let front = Arc::new(Front::start(options, origin.address, Timeline::Real).await?);
+    let front = Front::start(options, store, origin.address, Timeline::Real);
+    let front = Arc::new(front.await?);
     let mut running = JoinSet::new();
     for index in 0..tests.len() {
         let (tests, front) = (tests.clone(), front.clone());
@@ -51,17 +58,21 @@ async fn in_real_time(tests: &Arc<[Test]>, options: &Options) -> Result<Verdicts
 }
 
 /// Each against a gateway of its own, once for each start of the clock.
-async fn in_manual_time(tests: &Arc<[Test]>, options: &Arc<Options>) -> Result<Verdicts, BoxError> {
+async fn in_manual_time(
+    tests: &Arc<[Test]>,
+    options: &Arc<Options>,
+    store: &Arc<Store>,
+) -> Result<Verdicts, BoxError> {
     let permits = Arc::new(Semaphore::new(AT_A_TIME));
     let mut running = JoinSet::new();
     for index in 0..tests.len() {
-        let (tests, options) = (tests.clone(), options.clone());
+        let (tests, options, store) = (tests.clone(), options.clone(), store.clone());
         let permits = permits.clone();
         running.spawn(async move {
             let _permit = permits.acquire().await?;
             let mut verdicts = Vec::new();
             for start in STARTS {
-                verdicts.push(from(start, &tests[index], &options).await?);
+                verdicts.push(from(start, &tests[index], &options, &store).await?);
             }
             Ok::<_, BoxError>((tests[index].id.clone(), agreed(verdicts)))
         });
@@ -69,10 +80,15 @@ async fn in_manual_time(tests: &Arc<[Test]>, options: &Arc<Options>) -> Result<V
     running.join_all().await.into_iter().collect()
 }
 
-async fn from(start: u64, test: &Test, options: &Options) -> Result<Verdict, BoxError> {
+async fn from(
+    start: u64,
+    test: &Test,
+    options: &Options,
+    store: &Store,
+) -> Result<Verdict, BoxError> {
     let timeline = Timeline::manual(start);
     let origin = Origin::start(timeline.clone()).await?;
-    let front = Front::start(options, origin.address, timeline.clone()).await?;
+    let front = Front::start(options, store, origin.address, timeline.clone()).await?;
     Ok(Trial::new(test, &front, &timeline).run().await)
 }
 

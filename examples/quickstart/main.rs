@@ -4,11 +4,13 @@ mod table;
 
 use std::error::Error;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
-use cache_examples::LocalOrigin;
-use cache_tower::{Cache, CacheInfo, CacheLayer, MemoryBackend};
+use cache_examples::{LocalOrigin, explain};
+use cache_redis::{EmbeddedRedis, RedisBackend};
+use cache_tower::{Backend, Cache, CacheInfo, CacheLayer, MemoryBackend};
 use http::{Method, Request};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::client::legacy::Client;
@@ -21,46 +23,72 @@ const HELP: &str = "\
 A tour of the HTTP cache: a hyper client with the cache asks a small origin on this machine, and a
 table says of each request what became of it, and why.
 
-Usage: cargo run --release --example quickstart [-- --help]
+Usage: cargo run --release --example quickstart [-- OPTION]
 
 Options:
-  --help  Print this and exit.
+  --redis URL       Store in Redis, such as redis://127.0.0.1:6379; the default is in memory.
+  --embedded-redis  Store in a Redis of its own, which ends with the tour.
+  --help            Print this and exit.
 ";
 
 type HyperClient = Client<HttpConnector, Empty<Bytes>>;
 type Failure = Box<dyn Error + Send + Sync>;
 
+enum Store {
+    Memory,
+    Redis(String),
+    EmbeddedRedis,
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    match std::env::args().nth(1).as_deref() {
-        None => {}
-        Some("--help" | "-h") => {
+    let mut arguments = std::env::args().skip(1);
+    let store = match (arguments.next().as_deref(), arguments.next()) {
+        (None, _) => Store::Memory,
+        (Some("--redis"), Some(url)) => Store::Redis(url),
+        (Some("--embedded-redis"), None) => Store::EmbeddedRedis,
+        (Some("--help" | "-h"), _) => {
             print!("{HELP}");
             return ExitCode::SUCCESS;
         }
-        Some(other) => {
-            eprintln!("quickstart: there is no option {other}; see --help");
+        (Some(other), _) => {
+            eprintln!("quickstart: {other} is no option, or lacks its value; see --help");
             return ExitCode::from(2);
         }
-    }
-    match tour().await {
+    };
+    match tour(store).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("quickstart: {error}");
+            eprintln!("quickstart: {}", explain(&*error));
             ExitCode::FAILURE
         }
     }
 }
 
-async fn tour() -> Result<(), Failure> {
+async fn tour(store: Store) -> Result<(), Failure> {
+    // It ends when this is dropped.
+    let server;
+    let backend: Arc<dyn Backend> = match store {
+        Store::Memory => Arc::new(MemoryBackend::default()),
+        Store::Redis(url) => Arc::new(RedisBackend::connect(&url).await?),
+        Store::EmbeddedRedis => {
+            server = EmbeddedRedis::start().await?;
+            Arc::new(RedisBackend::connect(&server.url()).await?)
+        }
+    };
     let origin = LocalOrigin::start().await?;
     let client = ServiceBuilder::new()
-        .layer(CacheLayer::new(MemoryBackend::default()))
+        // More time than is needed, so that it is the same tour on a busy machine.
+        .layer(CacheLayer::new(backend).backend_budget(Duration::from_secs(1)))
         .service(Client::builder(TokioExecutor::new()).build_http());
     let tour = Tour {
         client,
         uri: origin.uri(""),
     };
+
+    // Ages count from dates, which have no parts of a second: it begins with a full one.
+    let part = UNIX_EPOCH.elapsed()?.subsec_nanos();
+    tokio::time::sleep(Duration::from_secs(1) - Duration::from_nanos(part.into())).await;
 
     table::title();
     tour.get("/catalogue").await?;

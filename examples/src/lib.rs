@@ -1,7 +1,9 @@
-//! A small origin on this machine, for the examples to ask.
+//! What the examples share: a small origin on this machine, and how they tell an error.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::io;
+use std::iter;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -62,6 +64,14 @@ impl Drop for LocalOrigin {
     fn drop(&mut self) {
         self.server.abort();
     }
+}
+
+/// What an error says, and what its causes say.
+#[must_use]
+pub fn explain(error: &(dyn Error + 'static)) -> String {
+    let errors = iter::successors(Some(error), |&error| error.source());
+    let texts: Vec<_> = errors.map(ToString::to_string).collect();
+    texts.join(": ")
 }
 
 async fn serve(listener: TcpListener, asked: Arc<AtomicU64>) {
