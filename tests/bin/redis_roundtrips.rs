@@ -29,8 +29,8 @@ async fn main() {
         server.version()
     );
     println!(
-        "{:<34} {:>8}   {:>11}   {}",
-        "exchange", "body", "round trips", "commands, and those inside of scripts"
+        "{:<34} {:>8}   {:>11}   commands, and those inside of scripts",
+        "exchange", "body", "round trips"
     );
     for (size, name) in [(1 << 10, "1 KiB"), (64 << 10, "64 KiB"), (8 << 20, "8 MiB")] {
         Bench::new(&server, size, name, None).await.run().await;

@@ -677,6 +677,65 @@ async fn a_grace_without_end_keeps_for_ever() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_kept_for_ever_and_is_lost_goes_with_the_next_response_that_is_stored() {
+    let forever = Policy::private().retention(Retention::Forever);
+    for (what, answer) in [
+        ("alone", ok("").max_age(60)),
+        ("one of several", varying("")),
+    ] {
+        for next in [ok("").max_age(60), varying("")] {
+            let site = Site::small(forever.clone()).await;
+            for language in ["en", "de"] {
+                let asking = in_language(language);
+                assert!(site.publish(&asking, &answer, long(language)).await);
+            }
+            site.delete(&site.primary(&get("/")));
+            site.wait(1);
+            assert!(site.publish(&in_language("fr"), &next, long("new")).await);
+            assert_eq!(site.bodies(&in_language("fr")).await, [long("new")]);
+            for key in site.eternal() {
+                let is_of_the_new = key == site.primary(&get("/")) || key.ends_with(":i");
+                let is_found = is_of_the_new || home_or_body_of_found(&site, &key).await;
+                assert!(is_found, "{key} of what was {what} stays");
+            }
+        }
+    }
+}
+
+/// Whether a key is that of a response which is found, or of its body.
+async fn home_or_body_of_found(site: &Site, key: &str) -> bool {
+    let entry = site.one(&in_language("fr")).await;
+    key == home_of(&site.server, entry.token.0) || key.ends_with(&format!("{:032x}", entry.token.0))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rule_stays_as_soon_as_one_of_its_variants_does() {
+    let mut site = Site::small(Policy::private()).await;
+    assert!(
+        site.publish(&in_language("en"), &varying(""), "hello")
+            .await
+    );
+    site.all_expire();
+    site.replica.store.policy = Policy::private().retention(Retention::Forever);
+    assert!(
+        site.publish(&in_language("de"), &varying(""), "hallo")
+            .await
+    );
+    assert_eq!(site.pttl(&site.primary(&get("/"))), -1);
+    site.replica.store.policy = Policy::private();
+    assert!(
+        site.publish(&in_language("fr"), &varying(""), "salut")
+            .await
+    );
+    assert_eq!(site.pttl(&site.primary(&get("/"))), -1);
+    assert_eq!(
+        site.eternal().len(),
+        3,
+        "the rule, the one that stays, and the index"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn jitter_only_adds_and_not_the_same_to_all() {
     let site = Site::with(Options {
         ttl_jitter: Duration::from_secs(10),

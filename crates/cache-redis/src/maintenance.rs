@@ -164,6 +164,15 @@ impl Listing {
 }
 
 impl Stored {
+    /// Reads the head of a response from the value that stands at its key, or from the beginning of
+    /// it: for tools that look into a server or a dump. The checksum, which is of all bytes, is not
+    /// looked at; a lookup does.
+    #[must_use]
+    pub fn read(value: &Bytes) -> Option<Self> {
+        let (head, body_length) = format::decode_head(value)?.ok()?;
+        Some(Self::new(head, body_length, &Value::Nil))
+    }
+
     fn new(head: StoredHead, body_length: u64, ttl: &Value) -> Self {
         let ttl = match ttl {
             Value::Int(ttl) => u64::try_from(*ttl).ok().map(Duration::from_millis),
