@@ -263,7 +263,11 @@ async fn a_caller_that_goes_away_leaves_no_reply_to_another() {
     let path = |number: u64| format!("/{}", number % 50);
     let body = |number: u64| {
         let text = (number % 50).to_string();
-        if number % 2 == 0 { text } else { long(&text) }
+        if number.is_multiple_of(2) {
+            text
+        } else {
+            long(&text)
+        }
     };
     for number in 0..50 {
         let asking = get(&path(number));
