@@ -14,6 +14,5 @@ mod leases;
 mod order;
 mod pools;
 mod resurrection;
-mod through_the_layer;
 mod variants;
 mod walks;
