@@ -9,7 +9,7 @@ use kit::contract::{get, in_language, varying};
 use kit::ok;
 use kit::redis::{RedisServer, Wire};
 
-use crate::support::{Counts, Replica, Site, Watch, noise, read, request, small_bodies};
+use crate::support::{Counts, Replica, Site, Watch, noise, patient, read, request, small_bodies};
 
 /// A site whose connections are there and whose scripts are known, and who counts what it is asked.
 struct Counted {
@@ -73,7 +73,7 @@ impl Counted {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hit_is_one_get_whatever_the_body_up_to_the_inline_limit() {
-    let mut site = Counted::with(Options::default()).await;
+    let mut site = Counted::with(patient()).await;
     for length in [0, 1, 1 << 10, 65_535, 65_536] {
         let body = noise(length, 7);
         site.publish(&get("/"), &ok("").max_age(60), body.clone())
@@ -87,7 +87,7 @@ async fn a_hit_is_one_get_whatever_the_body_up_to_the_inline_limit() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_miss_is_one_get() {
-    let mut site = Counted::with(Options::default()).await;
+    let mut site = Counted::with(patient()).await;
     assert!(!site.is_found(&get("/")).await);
     site.assert_asked(&[("get", 1)]);
 
@@ -99,7 +99,7 @@ async fn a_miss_is_one_get() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hit_on_one_of_several_is_one_mget_once_it_is_known_that_there_are_several() {
-    let mut site = Counted::with(Options::default()).await;
+    let mut site = Counted::with(patient()).await;
     site.publish(&in_language("en"), &varying(""), "hello")
         .await;
     site.publish(&in_language("de"), &varying(""), "hallo")
@@ -127,7 +127,7 @@ async fn a_hit_on_one_of_several_is_one_mget_once_it_is_known_that_there_are_sev
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_responses_vary_in_several_ways_an_unknown_one_is_two_commands_and_a_known_one_is_one()
  {
-    let mut site = Counted::with(Options::default()).await;
+    let mut site = Counted::with(patient()).await;
     let asking = request("/", &[("a", "1"), ("b", "1")]);
     site.publish(&asking, &ok("").max_age(60).with("vary", "a"), "a")
         .await;
@@ -144,7 +144,7 @@ async fn where_responses_vary_in_several_ways_an_unknown_one_is_two_commands_and
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn storing_a_small_response_is_one_evalsha() {
-    let mut site = Counted::with(Options::default()).await;
+    let mut site = Counted::with(patient()).await;
     for (what, answer) in [
         ("a new one", ok("").max_age(60)),
         ("in the place of another", ok("").max_age(60)),
@@ -163,7 +163,7 @@ async fn storing_a_small_response_is_one_evalsha() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_script_that_the_server_does_not_know_is_sent_once() {
-    let mut site = Counted::with(Options::default()).await;
+    let mut site = Counted::with(patient()).await;
     let _: String = site.server.query(&["SCRIPT", "FLUSH"]);
     site.reset();
     assert!(site.publish(&get("/"), &ok("").max_age(60), "one").await);
@@ -175,7 +175,7 @@ async fn a_script_that_the_server_does_not_know_is_sent_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_304_is_one_evalsha() {
-    let mut site = Counted::with(Options::default()).await;
+    let mut site = Counted::with(patient()).await;
     for (what, answer, body) in [
         ("small", ok("").max_age(60).etag("\"1\""), noise(10_000, 1)),
         ("large", ok("").max_age(60).etag("\"1\""), noise(300_000, 1)),
@@ -213,7 +213,7 @@ async fn a_purge_is_one_evalsha_however_much_is_purged() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_removal_is_one_evalsha() {
-    let mut site = Counted::with(Options::default()).await;
+    let mut site = Counted::with(patient()).await;
     site.publish(&in_language("en"), &varying(""), "hello")
         .await;
     let entry = site.one(&in_language("en")).await;
@@ -224,7 +224,7 @@ async fn a_removal_is_one_evalsha() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_body_costs_a_command_a_frame_and_three_for_the_rest() {
-    let mut site = Counted::with(Options::default()).await;
+    let mut site = Counted::with(patient()).await;
     let body = noise(1 << 20, 3);
     assert!(
         site.publish(&get("/"), &ok("").max_age(60), body.clone())
@@ -251,7 +251,7 @@ async fn a_large_body_costs_a_command_a_frame_and_three_for_the_rest() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_body_that_is_not_read_is_not_sent() {
-    let site = Counted::with(Options::default()).await;
+    let site = Counted::with(patient()).await;
     site.publish(&get("/"), &ok("").max_age(60), noise(1 << 20, 3))
         .await;
     let before: u64 = sent_by(&site.server);
@@ -300,7 +300,7 @@ async fn wired() -> (RedisServer, Wire, Replica) {
     let server = RedisServer::builder().tcp().start().await;
     let wire = Wire::to(server.address()).await;
     let url = server.tcp_url_through(wire.address());
-    let replica = Replica::at(&url, Options::default());
+    let replica = Replica::at(&url, patient());
     replica
         .publish(&get("/spare"), &ok("").max_age(60), noise(200_000, 1))
         .await;
@@ -392,7 +392,7 @@ async fn a_backend_has_two_connections_however_many_use_it() {
 async fn lanes_are_connections() {
     let site = Site::with(Options {
         lanes: 3,
-        ..Options::default()
+        ..patient()
     })
     .await;
     site.server.reset_counts();
@@ -405,7 +405,7 @@ async fn lanes_are_connections() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lookup_that_is_not_waited_for_asks_nothing() {
-    let mut site = Counted::with(Options::default()).await;
+    let mut site = Counted::with(patient()).await;
     let asking = get("/");
     let lookup = site.store.lookup(&asking);
     let query = lookup.query(&site.store.policy, (&asking).into());
@@ -417,7 +417,7 @@ async fn a_lookup_that_is_not_waited_for_asks_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_writer_that_is_dropped_before_the_body_is_large_asks_nothing() {
-    let mut site = Counted::with(Options::default()).await;
+    let mut site = Counted::with(patient()).await;
     let head: StoredHead = site.head(&get("/"), &ok("").max_age(60));
     let mut writer = site.backend.writer(head);
     writer.write(noise(60_000, 1)).expect("a piece is taken");

@@ -19,7 +19,7 @@ use proptest::test_runner::{Config, TestRunner};
 use tokio::runtime::Runtime;
 
 use crate::support::{
-    Replica, Site, assert_same, long, noise, parts, read, request, small_bodies, until,
+    Replica, Site, assert_same, long, noise, parts, patient, read, request, small_bodies, until,
 };
 
 /// The milliseconds that a response is to be kept from its arrival on, rounded up; `None`: for ever.
@@ -217,7 +217,7 @@ fn on<'a>(server: &'a RedisServer, case: &Case) -> OnServer<'a> {
         inline_limit: 100,
         ttl_jitter: Duration::from_millis(case.jitter),
         reader_grace: Duration::from_millis(case.reader_grace),
-        ..Options::default()
+        ..patient()
     };
     let mut replica = Replica::at(&server.url(), options);
     replica.store.policy = case.policy();
@@ -283,7 +283,7 @@ fn what_is_freshened_is_kept_as_long_as_the_policy_says_now() {
             runtime.block_on(async {
                 let asking = in_language("en");
                 let head = site.replica.head(&asking, &first.answer(&site.replica));
-                let lasts = kept_for(&head).is_none_or(|millis| millis > 5000);
+                let lasts = kept_for(&head).is_none_or(|millis| millis > 60_000);
                 assert!(site.replica.write(head, first.body()).await);
                 let found = site.replica.matching(&asking).await;
                 let Some(entry) = found.first() else {
@@ -797,7 +797,7 @@ async fn a_body_stays_for_its_readers_after_its_head_is_replaced() {
 async fn a_tombstone_is_kept_as_long_as_it_is_configured() {
     let site = Site::with(Options {
         invalidation_memory: Duration::from_secs(33),
-        ..Options::default()
+        ..patient()
     })
     .await;
     let start = Instant::now();
@@ -838,7 +838,7 @@ async fn a_writer_that_is_dropped_in_the_middle_leaves_nothing() {
 async fn an_upload_that_nobody_goes_on_with_expires() {
     let site = Site::with(Options {
         staging_ttl: Duration::from_millis(300),
-        ..Options::default()
+        ..patient()
     })
     .await;
     let writer = uploading(&site, 1_000_000).await;
@@ -857,7 +857,7 @@ async fn an_upload_that_nobody_goes_on_with_expires() {
 async fn an_upload_that_expires_under_way_is_no_response() {
     let site = Site::with(Options {
         staging_ttl: Duration::from_millis(1),
-        ..Options::default()
+        ..patient()
     })
     .await;
     let head = site.head(&get("/"), &ok("").max_age(60));

@@ -8,7 +8,7 @@ use cache_redis::Options;
 use kit::contract::get;
 use kit::ok;
 
-use crate::support::{Site, assert_same, is_taken, long, noise, pieces, read, until};
+use crate::support::{Site, assert_same, is_taken, long, noise, patient, pieces, read, until};
 
 /// How many bytes a frame has, and how many are before them.
 const FRAME: usize = 131_072;
@@ -159,7 +159,7 @@ async fn eight_megabytes_that_come_in_one_piece_are_stored() {
 async fn a_body_that_comes_faster_than_it_is_sent_is_declined_and_leaves_nothing() {
     let site = Site::with(Options {
         upload_buffer: 300_000,
-        ..Options::default()
+        ..patient()
     })
     .await;
     site.server.pause();
@@ -450,7 +450,7 @@ async fn a_body_that_is_small_for_one_process_and_large_for_another_is_found_by_
     let other = site.other_with(Options {
         inline_limit: 1 << 20,
         reader_grace: Duration::from_secs(1),
-        ..Options::default()
+        ..patient()
     });
     let answer = ok("").max_age(60).etag("\"1\"");
     for (writer, reader) in [(&*site, &other), (&other, &*site)] {
@@ -472,7 +472,7 @@ async fn a_body_that_is_small_for_one_process_and_large_for_another_is_found_by_
 async fn an_inline_limit_of_zero_puts_every_body_but_an_empty_one_elsewhere() {
     let site = Site::with(Options {
         inline_limit: 0,
-        ..Options::default()
+        ..patient()
     })
     .await;
     for body in ["", "1"] {

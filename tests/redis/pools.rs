@@ -13,7 +13,7 @@ use kit::ok;
 use kit::redis::{RedisCluster, RedisServer};
 use redis::AsyncCommands as _;
 
-use crate::support::{Replica, long, noise, read, small_bodies, until};
+use crate::support::{Replica, long, noise, patient, read, small_bodies, until};
 
 fn pool(server: &RedisServer, size: usize) -> Pool {
     let config = deadpool_redis::Config::from_url(server.url());
@@ -111,7 +111,7 @@ async fn a_pool_whose_connections_are_all_taken_is_no_connection_and_soon_one_ag
     let taken = pool.get().await.expect("a connection");
     let options = Options {
         connect_timeout: Duration::from_millis(50),
-        ..Options::default()
+        ..patient()
     };
     let replica = Replica::of(RedisBackend::with_options(pool.clone(), options));
     assert!(replica.backend.ping().await.is_err());
@@ -192,7 +192,7 @@ async fn databases_of_one_server_are_apart() {
         format!("redis://{address}?db=7"),
     ];
     for (index, url) in urls.iter().enumerate() {
-        let replica = Replica::at(url, Options::default());
+        let replica = Replica::at(url, patient());
         assert!(!replica.is_found(&get("/")).await, "{url}");
         assert!(
             replica
@@ -204,10 +204,10 @@ async fn databases_of_one_server_are_apart() {
     for database in ["db0:keys=1", "db3:keys=1", "db5:keys=1", "db7:keys=1"] {
         assert!(keyspace.contains(database), "{keyspace}");
     }
-    let last = Replica::at(&urls[3], Options::default());
+    let last = Replica::at(&urls[3], patient());
     last.backend.clear(|_| ()).await.expect("cleared");
     for (index, url) in urls.iter().take(3).enumerate() {
-        let replica = Replica::at(url, Options::default());
+        let replica = Replica::at(url, patient());
         assert_eq!(replica.bodies(&get("/")).await, [index.to_string()]);
     }
 }

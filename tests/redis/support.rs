@@ -42,7 +42,7 @@ impl Deref for Site {
 
 impl Site {
     pub(crate) async fn start() -> Self {
-        Self::with(Options::default()).await
+        Self::with(patient()).await
     }
 
     pub(crate) async fn with(options: Options) -> Self {
@@ -139,11 +139,9 @@ impl Site {
 
 impl Replica {
     pub(crate) fn at(url: &str, options: Options) -> Self {
-        let config: RedisConfig = url.parse().expect("a URL");
-        Self::of(RedisBackend::with_options(
-            config.pool().expect("a pool"),
-            options,
-        ))
+        let mut config: RedisConfig = url.parse().expect("a URL");
+        config.options = options;
+        Self::of(RedisBackend::from_config(&config).expect("a configuration"))
     }
 
     pub(crate) fn of(backend: RedisBackend) -> Self {
@@ -252,11 +250,23 @@ impl Replica {
     }
 }
 
+/// Under these, a reply may take its time: what is tested here does not depend on how busy the
+/// machine is.
+pub(crate) fn patient() -> Options {
+    Options {
+        connect_timeout: PATIENCE,
+        response_timeout: PATIENCE,
+        ..Options::default()
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Under these, what is larger than 100 bytes counts as large.
 pub(crate) fn small_bodies() -> Options {
     Options {
         inline_limit: 100,
-        ..Options::default()
+        ..patient()
     }
 }
 
@@ -272,7 +282,7 @@ pub(crate) type Counts = BTreeMap<String, u64>;
 impl Watch {
     pub(crate) fn over(server: &RedisServer) -> Self {
         let mut stream = UnixStream::connect(server.socket()).expect("a connection");
-        let patience = Some(Duration::from_secs(30));
+        let patience = Some(PATIENCE);
         stream.set_read_timeout(patience).expect("a timeout");
         stream.write_all(b"MONITOR\r\n").expect("sent");
         let mut lines = BufReader::new(stream);
@@ -407,10 +417,7 @@ pub(crate) type Dump = BTreeMap<String, Vec<Vec<u8>>>;
 pub(crate) async fn until(what: impl Debug, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_so() {
-        assert!(
-            start.elapsed() < Duration::from_secs(30),
-            "not so: {what:?}"
-        );
+        assert!(start.elapsed() < PATIENCE, "not so: {what:?}");
         tokio::task::yield_now().await;
     }
 }
