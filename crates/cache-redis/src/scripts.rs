@@ -1,5 +1,7 @@
 //! What has to be decided where the responses are: each script is one atomic command.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use redis::{Cmd, ErrorKind, ServerErrorKind, Value, cmd};
 
 use crate::lane::{Lane, LaneError};
@@ -17,6 +19,7 @@ pub(crate) struct Scripts {
 pub(crate) struct Script {
     text: String,
     digest: String,
+    is_known: AtomicBool,
 }
 
 impl Scripts {
@@ -34,27 +37,34 @@ impl Script {
     fn new(own: &str) -> Self {
         let text = [include_str!("scripts/common.lua"), own].concat();
         let digest = redis::Script::new(&text).get_hash().to_owned();
-        Self { text, digest }
+        Self {
+            text,
+            digest,
+            is_known: AtomicBool::new(false),
+        }
     }
 
     /// Runs it; whether it did anything.
     ///
-    /// The server knows scripts by their digest; the first time, and after a restart, it is told the
-    /// text.
+    /// The server knows scripts by their digest. It is told the text until it has answered once, so
+    /// that nothing sent after the first call can overtake it, and again after a restart.
     pub(crate) async fn run(
         &self,
         lane: &Lane,
         keys: &[&str],
         arguments: &[&[u8]],
     ) -> Result<bool, LaneError> {
-        let known = command("EVALSHA", &self.digest, keys, arguments);
-        let reply = match lane.send(&known).await {
-            Err(error) if is_unknown(&error) => {
-                lane.send(&command("EVAL", &self.text, keys, arguments))
-                    .await
+        if self.is_known.load(Ordering::Relaxed) {
+            let known = command("EVALSHA", &self.digest, keys, arguments);
+            match lane.send(&known).await {
+                Err(error) if is_unknown(&error) => {}
+                reply => return Ok(reply? == Value::Int(1)),
             }
-            reply => reply,
-        }?;
+        }
+        let reply = lane
+            .send(&command("EVAL", &self.text, keys, arguments))
+            .await?;
+        self.is_known.store(true, Ordering::Relaxed);
         Ok(reply == Value::Int(1))
     }
 }
