@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use cache_core::{
     AfterForward, AfterLookup, Backend, Begin, Candidates, Entry, Lookup, Policy, PrimaryKey,
-    RequestHead, ResponseHead, StoredHead,
+    Reason, RequestHead, ResponseHead, StoredHead,
 };
 use cache_tower::Clock;
 use http::{HeaderMap, Request};
@@ -31,6 +31,7 @@ macro_rules! backend_contract {
             trailers_are_kept
             publishing_replaces_the_response_of_the_same_variant
             variants_are_kept_side_by_side
+            that_only_others_are_stored_is_told
             keys_are_kept_apart
             what_is_past_its_retention_is_not_found
             freshening_replaces_the_head_and_keeps_the_body
@@ -95,13 +96,14 @@ impl Store {
     /// The head that this answer to this request is stored under.
     pub fn head(&self, request: &Request<()>, answer: &Answer) -> StoredHead {
         let head = RequestHead::from(request);
-        let forward = match self
-            .lookup(request)
-            .next(&self.policy, &head, &[], self.now())
-        {
-            AfterLookup::Forward(forward) => forward,
-            other => panic!("expected to forward, not {other:?}"),
-        };
+        let forward =
+            match self
+                .lookup(request)
+                .next(&self.policy, &head, &Candidates::default(), self.now())
+            {
+                AfterLookup::Forward(forward) => forward,
+                other => panic!("expected to forward, not {other:?}"),
+            };
         let response = answer.clone().response();
         match forward.next(&self.policy, ResponseHead::from(&response), self.now()) {
             AfterForward::Store(head) => head,
@@ -269,6 +271,23 @@ pub async fn variants_are_kept_side_by_side(store: Store) {
     );
     assert_eq!(store.body(&in_language("fr")).await, None);
     assert_eq!(store.body(&get("/")).await, None);
+}
+
+pub async fn that_only_others_are_stored_is_told(store: Store) {
+    let reason = async |request: &Request<()>| {
+        let found = store.find(request).await;
+        let head = RequestHead::from(request);
+        let judged = store.lookup(request);
+        match judged.next(&store.policy, &head, &found, store.now()) {
+            AfterLookup::Forward(forward) => forward.reason(),
+            other => panic!("expected to forward, not {other:?}"),
+        }
+    };
+    assert_eq!(reason(&in_language("fr")).await, Reason::UriMiss);
+    store.publish(&in_language("en"), varying("hello")).await;
+    assert_eq!(reason(&in_language("fr")).await, Reason::VaryMiss);
+    store.publish(&in_language("de"), varying("hallo")).await;
+    assert_eq!(reason(&in_language("fr")).await, Reason::VaryMiss);
 }
 
 pub async fn keys_are_kept_apart(store: Store) {

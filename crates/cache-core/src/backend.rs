@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -156,8 +157,51 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
     }
 }
 
-/// The stored responses for one key.
-pub type Candidates = Arc<[Entry]>;
+/// The stored responses for one key, as far as a lookup brings them; cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Candidates {
+    entries: Arc<[Entry]>,
+    has_others: bool,
+}
+
+impl Candidates {
+    /// None, where some are stored that were selected by other fields than the query has.
+    #[must_use]
+    pub fn others_only() -> Self {
+        Self {
+            has_others: true,
+            ..Self::default()
+        }
+    }
+
+    /// Whether anything is stored for the key, brought or not.
+    pub(crate) fn is_known(&self) -> bool {
+        self.has_others || !self.entries.is_empty()
+    }
+}
+
+impl Deref for Candidates {
+    type Target = [Entry];
+
+    fn deref(&self) -> &[Entry] {
+        &self.entries
+    }
+}
+
+impl From<Vec<Entry>> for Candidates {
+    fn from(entries: Vec<Entry>) -> Self {
+        entries.into_iter().collect()
+    }
+}
+
+impl FromIterator<Entry> for Candidates {
+    fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Self {
+        Self {
+            entries: entries.into_iter().collect(),
+            has_others: false,
+        }
+    }
+}
 
 /// A future that can be sent to another thread.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -62,7 +62,11 @@ impl RedisBackend {
                 _ => None,
             }
         });
-        self.entries(&keys, responses, now).await
+        let found = self.entries(&keys, responses, now).await?;
+        Ok(match found.is_empty() {
+            true => Candidates::others_only(),
+            false => found,
+        })
     }
 
     /// What stands at these keys, asked for with one command.

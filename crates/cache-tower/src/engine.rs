@@ -255,7 +255,8 @@ impl Engine {
         let Begin::Lookup(lookup) = Begin::new(&self.policy, &request, now) else {
             return None;
         };
-        match lookup.next(&self.policy, &request, &[entry], now) {
+        let found = Candidates::from_iter([entry]);
+        match lookup.next(&self.policy, &request, &found, now) {
             AfterLookup::Reuse(reuse) => Some(reuse),
             _ => None,
         }

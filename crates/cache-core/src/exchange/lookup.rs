@@ -6,7 +6,7 @@ use http::StatusCode;
 
 use super::forward::Forward;
 use super::reuse::{Answering, Reuse};
-use crate::backend::{Entry, Query};
+use crate::backend::{Candidates, Entry, Query};
 use crate::header::cache_control::RequestDirectives;
 use crate::key::PrimaryKey;
 use crate::mode::CacheMode;
@@ -65,13 +65,13 @@ impl Lookup {
         self,
         policy: &Policy,
         request: &RequestHead<'_>,
-        candidates: &[Entry],
+        candidates: &Candidates,
         now: SystemTime,
     ) -> AfterLookup {
         let mut selector = Selector::new(policy, &self.key, request.headers, self.is_head);
         let mut is_selected = false;
         let mut best: Option<&Entry> = None;
-        for entry in candidates {
+        for entry in &**candidates {
             if !selector.selects(&entry.head) {
                 continue;
             }
@@ -85,7 +85,7 @@ impl Lookup {
         let Some(entry) = best else {
             let reason = match () {
                 () if is_selected => Reason::PartialMiss,
-                () if !candidates.is_empty() => Reason::VaryMiss,
+                () if candidates.is_known() => Reason::VaryMiss,
                 () => Reason::UriMiss,
             };
             return self.forward(request, None, reason);
