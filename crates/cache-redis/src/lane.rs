@@ -2,7 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use redis::cluster_routing::SingleNodeRoutingInfo;
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
 use crate::pool::Pool;
@@ -31,6 +31,8 @@ struct Shared {
     response_timeout: Duration,
     state: watch::Sender<State>,
     connections: AtomicU64,
+    /// Whether it is being looked at whether the connection is alive.
+    is_checking: AtomicBool,
 }
 
 enum State {
@@ -41,6 +43,7 @@ enum State {
     Connected {
         link: Link,
         number: u64,
+        since: Instant,
     },
     /// The last attempt failed, and others follow.
     Failed(Arc<RedisError>),
@@ -108,6 +111,7 @@ impl Lane {
             response_timeout,
             state: watch::Sender::new(State::Idle),
             connections: AtomicU64::new(0),
+            is_checking: AtomicBool::new(false),
         }))
     }
 
@@ -119,7 +123,13 @@ impl Lane {
     /// Sends a command, and waits for the reply.
     pub(crate) async fn send(&self, command: &Cmd) -> Result<Value, LaneError> {
         let (mut link, number) = self.link().await?;
+        let mut asked = Asked {
+            lane: self,
+            number,
+            is_answered: false,
+        };
         let reply = link.send(command).await;
+        asked.is_answered = true;
         reply.map_err(|error| self.judge(number, error))
     }
 
@@ -155,10 +165,29 @@ impl Lane {
                     host: host.clone(),
                     port: *port,
                 };
-                link.route_pipeline(commands, 0, count, to).await
+                let replies = link.route_pipeline(commands.clone(), 0, count, to).await;
+                match replies {
+                    Err(error) if is_elsewhere(&error) => {
+                        return self.send_one_by_one(&commands).await;
+                    }
+                    replies => replies,
+                }
             }
         };
         replies.map_err(|error| self.judge(number, error))
+    }
+
+    /// Sends commands to wherever their keys are now; nothing for one that is refused.
+    #[cfg(feature = "cluster")]
+    async fn send_one_by_one(&self, commands: &Pipeline) -> Result<Vec<Value>, LaneError> {
+        let mut replies = Vec::with_capacity(commands.len());
+        for command in commands.cmd_iter() {
+            replies.push(match self.send(command).await {
+                Err(error) if error.is_wrong_type() => Value::Nil,
+                reply => reply?,
+            });
+        }
+        Ok(replies)
     }
 
     /// The servers that have keys of their own.
@@ -177,14 +206,14 @@ impl Lane {
     /// request waits for a server that is away.
     pub(crate) async fn link(&self) -> Result<(Link, u64), LaneError> {
         // The fast way: it is there.
-        if let State::Connected { link, number } = &*self.0.state.borrow() {
+        if let State::Connected { link, number, .. } = &*self.0.state.borrow() {
             return Ok((link.clone(), *number));
         }
         let mut states = self.0.state.subscribe();
         loop {
             self.connect();
             match &*states.borrow_and_update() {
-                State::Connected { link, number } => return Ok((link.clone(), *number)),
+                State::Connected { link, number, .. } => return Ok((link.clone(), *number)),
                 State::Failed(error) => return Err(LaneError::Away(error.clone())),
                 State::Connecting | State::Idle => {}
             }
@@ -211,12 +240,48 @@ impl Lane {
         }
     }
 
+    /// Looks whether the connection answers at all, unless that is under way. A cluster's looks after
+    /// its own.
+    fn check(&self, number: u64) {
+        let link = match &*self.0.state.borrow() {
+            State::Connected {
+                link: Link::Single(link),
+                number: current,
+                ..
+            } if *current == number => link.clone(),
+            _ => return,
+        };
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        if self.0.is_checking.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let check = Check(self.clone());
+        runtime.spawn(async move {
+            let reply = Link::Single(link).send(&redis::cmd("PING")).await;
+            if let Err(error) = reply {
+                check.0.judge(number, error);
+            }
+        });
+    }
+
     /// Gives the connection up where it is of no use any more.
     fn judge(&self, number: u64, error: RedisError) -> LaneError {
-        if is_broken(&error) {
+        let has_no_primary = is_demoted(&error);
+        if has_no_primary || is_broken(&error) {
             let broke = self.0.state.send_if_modified(|state| {
-                let is_this =
-                    matches!(state, State::Connected { number: current, .. } if *current == number);
+                let is_this = match state {
+                    State::Connected {
+                        number: current,
+                        since,
+                        ..
+                    } => {
+                        // There may be no other primary: that is looked for now and then.
+                        *current == number && (!has_no_primary || since.elapsed() >= LAST_PAUSE)
+                    }
+                    _ => false,
+                };
                 if is_this {
                     *state = State::Idle;
                 }
@@ -246,7 +311,13 @@ async fn connect(lane: Weak<Shared>) {
             Ok(link) => {
                 debug!(failures, "connected to Redis");
                 let number = shared.connections.fetch_add(1, Ordering::Relaxed);
-                shared.state.send_replace(State::Connected { link, number });
+                let since = Instant::now();
+                let connected = State::Connected {
+                    link,
+                    number,
+                    since,
+                };
+                shared.state.send_replace(connected);
                 return;
             }
             Err(error) => {
@@ -290,13 +361,51 @@ const LAST_PAUSE: Duration = Duration::from_millis(500);
 
 /// Whether a connection that gave this error is of no use any more.
 fn is_broken(error: &RedisError) -> bool {
-    error.is_unrecoverable_error()
-        || error.is_io_error()
-        // What was a primary is a replica now.
-        || matches!(
-            error.kind(),
-            ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown)
+    error.is_unrecoverable_error() || error.is_io_error()
+}
+
+/// Whether a key is moved from one server to another.
+#[cfg(feature = "cluster")]
+fn is_elsewhere(error: &RedisError) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Server(
+            ServerErrorKind::Moved | ServerErrorKind::Ask | ServerErrorKind::TryAgain
         )
+    )
+}
+
+/// Whether what was a primary is a replica now.
+fn is_demoted(error: &RedisError) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown)
+    )
+}
+
+/// A command on its way. Who stops to wait for the reply does not see that there is none; so then it
+/// is looked at whether the connection is alive.
+struct Asked<'a> {
+    lane: &'a Lane,
+    number: u64,
+    is_answered: bool,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.lane.check(self.number);
+        }
+    }
+}
+
+/// A look at whether a connection is alive.
+struct Check(Lane);
+
+impl Drop for Check {
+    fn drop(&mut self) {
+        self.0.0.is_checking.store(false, Ordering::Relaxed);
+    }
 }
 
 /// Why there is no reply.

@@ -16,12 +16,20 @@ pub(crate) struct Distrust {
 
 #[derive(Debug, Default)]
 struct Known {
-    /// The keys whose invalidation failed, and when.
-    keys: HashMap<PrimaryKey, SystemTime>,
+    /// The keys whose invalidation failed.
+    keys: HashMap<PrimaryKey, Invalid>,
     /// There were more than are remembered: nothing from before this time is trusted.
     everything_before: Option<SystemTime>,
     /// When it was last tried to invalidate them again.
     retried_at: Option<SystemTime>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Invalid {
+    /// What was asked for before is invalid.
+    before: SystemTime,
+    /// When the store was told. What it gave until then may still be on its way.
+    told_at: Option<SystemTime>,
 }
 
 impl Distrust {
@@ -32,7 +40,11 @@ impl Distrust {
             known.keys.clear();
             known.everything_before = Some(now);
         }
-        known.keys.insert(key, now);
+        let invalid = Invalid {
+            before: now,
+            told_at: None,
+        };
+        known.keys.insert(key, invalid);
         self.is_needed.store(true, Ordering::Release);
     }
 
@@ -43,7 +55,8 @@ impl Distrust {
         }
         let invalid_before = {
             let known = self.lock();
-            known.keys.get(key).copied().max(known.everything_before)
+            let before = known.keys.get(key).map(|invalid| invalid.before);
+            before.max(known.everything_before)
         };
         match invalid_before {
             None => found,
@@ -66,27 +79,31 @@ impl Distrust {
             now.duration_since(at)
                 .is_ok_and(|elapsed| elapsed < RETRY_AFTER)
         });
-        if is_early || known.keys.is_empty() {
+        if is_early {
             return None;
         }
         known.retried_at = Some(now);
-        Some(
-            known
-                .keys
-                .iter()
-                .map(|(key, at)| (key.clone(), *at))
-                .collect(),
-        )
-    }
-
-    /// The store knows now that what is from before `at` is invalid.
-    pub(crate) fn forget(&self, key: &PrimaryKey, at: SystemTime) {
-        let mut known = self.lock();
-        if known.keys.get(key) == Some(&at) {
-            known.keys.remove(key);
-        }
+        known.keys.retain(|_, invalid| {
+            let told = invalid.told_at.map(|at| now.duration_since(at));
+            !told.is_some_and(|told| told.is_ok_and(|elapsed| elapsed >= KEPT))
+        });
         if known.keys.is_empty() && known.everything_before.is_none() {
             self.is_needed.store(false, Ordering::Release);
+        }
+        let untold = known.keys.iter();
+        let untold = untold.filter(|(_, invalid)| invalid.told_at.is_none());
+        let untold: Vec<_> = untold
+            .map(|(key, invalid)| (key.clone(), invalid.before))
+            .collect();
+        (!untold.is_empty()).then_some(untold)
+    }
+
+    /// The store was told that what is from before `before` is invalid.
+    pub(crate) fn note_told(&self, key: &PrimaryKey, before: SystemTime, now: SystemTime) {
+        let mut known = self.lock();
+        let known = known.keys.get_mut(key);
+        if let Some(invalid) = known.filter(|invalid| invalid.before == before) {
+            invalid.told_at = Some(now);
         }
     }
 
@@ -98,6 +115,9 @@ impl Distrust {
 
 /// How long to wait before invalidations are tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// No lookup takes as long.
+const KEPT: Duration = Duration::from_secs(60);
 
 /// More keys than this are not remembered one by one.
 const MOST_KEYS: usize = 1024;

@@ -107,7 +107,7 @@ impl Engine {
                 if done.is_err() {
                     return;
                 }
-                engine.distrust.forget(&key, at);
+                engine.distrust.note_told(&key, at, engine.clock.now());
             }
         });
         drop(task);
