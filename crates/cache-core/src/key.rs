@@ -8,7 +8,7 @@ use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderName, PROXY_AUT
 use http::uri::Authority;
 
 use crate::policy::Policy;
-use crate::request::RequestHead;
+use crate::request::{Fields, RequestHead};
 
 /// The key of a resource: everything but what `Vary` adds.
 ///
@@ -25,28 +25,45 @@ pub type Digest = [u8; 16];
 
 impl PrimaryKey {
     /// The key of what `request` asks for, if its target can be told for sure.
-    pub(crate) fn derive(policy: &Policy, request: &RequestHead<'_>) -> Option<Self> {
-        let host = Host::of(request.headers)?;
-        let target = match request.uri.authority() {
-            Some(authority) => Target::of(authority)?,
-            // User information has no business in `Host`.
-            None => Target::of(host.authority.as_ref()?).filter(|target| target.user.is_none())?,
+    pub(crate) fn derive(
+        policy: &Policy,
+        request: &RequestHead<'_>,
+        fields: Fields,
+    ) -> Option<Self> {
+        let host = if fields.host {
+            Some(host(request.headers)?)
+        } else {
+            None
         };
-        let mut key = Framed::default();
+        let named: Authority;
+        let target = match (request.uri.authority(), host) {
+            (Some(authority), _) => Target::of(authority)?,
+            (None, Some(host)) => match Target::plain(host) {
+                Some(target) => target,
+                None => {
+                    named = Authority::try_from(host).ok()?;
+                    // User information has no business in `Host`.
+                    Target::parsed(&named).filter(|target| target.user.is_none())?
+                }
+            },
+            (None, None) => return None,
+        };
+        let partition = policy.partition.of(policy, request, fields);
+        let mut key = Framed::with_room_for(request.uri, &target, partition);
         key.field(&[VERSION, policy.kind as u8]);
         key.lower(request.uri.scheme_str().unwrap_or_default().as_bytes());
         key.target(request.uri, &target);
         key.path(request.uri);
         key.query(policy, request.uri);
         // A client may name another host than the one it connects to; the origin believes `Host`.
-        match host.value {
-            Some(value) if request.uri.authority().is_some() && !target.is_named_by(value) => {
-                key.lower(value);
+        match host {
+            Some(host) if request.uri.authority().is_some() && !target.is_named_by(host) => {
+                key.lower(host);
             }
             _ => key.field(b""),
         }
-        key.field(&user_information(policy, &target));
-        key.field(&policy.partition.of(policy, request));
+        key.digest(user_information(policy, &target));
+        key.digest(partition);
         Some(Self {
             bytes: key.bytes.into(),
         })
@@ -60,12 +77,14 @@ impl PrimaryKey {
         uri: &Uri,
     ) -> impl Iterator<Item = Self> + use<> {
         let request = RequestHead { uri, ..*request };
-        let own = Self::derive(policy, &request);
+        let fields = Fields::of(request.headers);
+        let own = Self::derive(policy, &request, fields);
         let unpartitioned = Policy {
             partition: Partition::None,
             ..policy.clone()
         };
-        let common = Self::derive(&unpartitioned, &request).filter(|key| Some(key) != own.as_ref());
+        let common =
+            Self::derive(&unpartitioned, &request, fields).filter(|key| Some(key) != own.as_ref());
         own.into_iter().chain(common)
     }
 
@@ -123,16 +142,18 @@ impl Partition {
         Self::By(Arc::new(find))
     }
 
-    /// The field of the key, empty for no partition.
-    fn of(&self, policy: &Policy, request: &RequestHead<'_>) -> Vec<u8> {
+    /// The digest that stands in the key, if the request is in a partition.
+    fn of(&self, policy: &Policy, request: &RequestHead<'_>, fields: Fields) -> Option<Digest> {
         match self {
-            Self::None => Vec::new(),
-            Self::By(find) => find(request).map_or_else(Vec::new, |found| {
+            Self::None => None,
+            Self::By(find) => find(request).map(|found| {
                 let mut digest = policy.secret.digest(b"partition");
                 digest.field(&found);
-                digest.finish().to_vec()
+                digest.finish()
             }),
-            Self::Credentials => credentials(policy, request.headers),
+            Self::Credentials => fields
+                .credentials
+                .then(|| credentials(policy, request.headers)),
         }
     }
 }
@@ -147,38 +168,33 @@ impl fmt::Debug for Partition {
     }
 }
 
-/// The digest of the user information in the target, empty where there is none. A client may make
+/// The digest of the user information in the target, if there is any. A client may make
 /// `Authorization` of it behind the cache, so it counts in a shared cache, too.
-fn user_information(policy: &Policy, target: &Target<'_>) -> Vec<u8> {
-    target.user.map_or_else(Vec::new, |user| {
+fn user_information(policy: &Policy, target: &Target<'_>) -> Option<Digest> {
+    target.user.map(|user| {
         let mut digest = policy.secret.digest(b"user information");
-        digest.field(user.as_bytes());
-        digest.finish().to_vec()
+        digest.field(user);
+        digest.finish()
     })
 }
 
-/// The digest of all credentials, empty where there are none.
-fn credentials(policy: &Policy, headers: &HeaderMap) -> Vec<u8> {
-    let mut found: Vec<(&str, &[u8])> = Vec::new();
-    // One pass: most requests have few fields, and none of these.
-    for (name, value) in headers {
-        if is_credential(name) {
-            found.push((name.as_str(), value.as_bytes()));
-        }
-    }
-    if found.is_empty() {
-        return Vec::new();
-    }
+/// The digest of all credentials, of which there are some.
+fn credentials(policy: &Policy, headers: &HeaderMap) -> Digest {
+    let mut found: Vec<(&str, &[u8])> = headers
+        .iter()
+        .filter(|(name, _)| is_credential(name))
+        .map(|(name, value)| (name.as_str(), value.as_bytes()))
+        .collect();
     found.sort_by_key(|(name, _)| *name);
     let mut digest = policy.secret.digest(b"credentials");
     for (name, value) in found {
         digest.field(name.as_bytes());
         digest.field(value);
     }
-    digest.finish().to_vec()
+    digest.finish()
 }
 
-fn is_credential(name: &HeaderName) -> bool {
+pub(crate) fn is_credential(name: &HeaderName) -> bool {
     *name == AUTHORIZATION
         || *name == COOKIE
         || *name == PROXY_AUTHORIZATION
@@ -290,15 +306,25 @@ struct Framed {
     bytes: Vec<u8>,
 }
 
-impl Default for Framed {
-    fn default() -> Self {
+impl Framed {
+    /// Room for what nearly every key has, to the byte, so that it is allocated once.
+    fn with_room_for(uri: &Uri, target: &Target<'_>, partition: Option<Digest>) -> Self {
+        let fields = [
+            2,
+            uri.scheme_str().map_or(0, str::len),
+            target.host.len() + target.port.map_or(0, |port| 1 + digits(port)),
+            uri.path().len().max(1),
+            uri.query().map_or(0, |query| 1 + query.len()),
+            0,
+            0,
+            partition.map_or(0, |digest| digest.len()),
+        ];
+        let capacity = fields.iter().map(|length| 4 + length).sum();
         Self {
-            bytes: Vec::with_capacity(160),
+            bytes: Vec::with_capacity(capacity),
         }
     }
-}
 
-impl Framed {
     fn field(&mut self, field: &[u8]) {
         self.bytes.extend_from_slice(&frame(field));
         self.bytes.extend_from_slice(field);
@@ -314,7 +340,12 @@ impl Framed {
     }
 
     fn lower(&mut self, field: &[u8]) {
-        self.written(|bytes| bytes.extend(field.iter().map(u8::to_ascii_lowercase)));
+        self.written(|bytes| extend_lower(bytes, field));
+    }
+
+    /// A digest, or an empty field.
+    fn digest(&mut self, digest: Option<Digest>) {
+        self.field(digest.as_ref().map_or(&[], |digest| digest));
     }
 
     /// Host and port, in lower case and without the default port (RFC 9110 §4.2.3).
@@ -325,7 +356,7 @@ impl Framed {
             _ => None,
         };
         self.written(|bytes| {
-            bytes.extend(target.host.bytes().map(|byte| byte.to_ascii_lowercase()));
+            extend_lower(bytes, target.host);
             if let Some(port) = target.port.filter(|port| Some(*port) != default) {
                 bytes.push(b':');
                 bytes.extend_from_slice(port.to_string().as_bytes());
@@ -347,6 +378,16 @@ impl Framed {
         let Some(query) = uri.query() else {
             return self.field(b"");
         };
+        if is_normal(policy, query.as_bytes()) {
+            return self.written(|bytes| {
+                bytes.push(b'?');
+                bytes.extend_from_slice(query.as_bytes());
+            });
+        }
+        self.parameters(policy, query);
+    }
+
+    fn parameters(&mut self, policy: &Policy, query: &str) {
         self.written(|bytes| {
             for (index, parameter) in query.split('&').enumerate() {
                 bytes.push(if index == 0 { b'?' } else { b'&' });
@@ -373,10 +414,39 @@ impl Framed {
     }
 }
 
+fn digits(number: u16) -> usize {
+    1 + number.checked_ilog10().unwrap_or_default() as usize
+}
+
+fn extend_lower(bytes: &mut Vec<u8>, text: &[u8]) {
+    let start = bytes.len();
+    bytes.extend_from_slice(text);
+    bytes[start..].make_ascii_lowercase();
+}
+
+/// Whether a query is in the key as it is: it has no escapes and no parameter that holds a secret.
+fn is_normal(policy: &Policy, query: &[u8]) -> bool {
+    // Where the name begins that is being read.
+    let mut name = Some(0);
+    for (index, byte) in query.iter().enumerate() {
+        match (byte, name) {
+            (b'%', _) => return false,
+            (b'&', _) => name = Some(index + 1),
+            (b'=', Some(start)) if policy.is_secret_parameter(&query[start..index]) => {
+                return false;
+            }
+            (b'=', _) => name = None,
+            _ => {}
+        }
+    }
+    true
+}
+
 /// Whom a request is for, as the target of the request or `Host` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Target<'a> {
-    user: Option<&'a str>,
-    host: &'a str,
+    user: Option<&'a [u8]>,
+    host: &'a [u8],
     port: Option<u16>,
 }
 
@@ -384,56 +454,72 @@ impl<'a> Target<'a> {
     /// Nothing where there is something behind the host that is no port: the origin may make
     /// something of it that the key would not have.
     fn of(authority: &'a Authority) -> Option<Self> {
+        Self::plain(authority.as_str().as_bytes()).or_else(|| Self::parsed(authority))
+    }
+
+    /// The same for a name and perhaps a port, with nothing that would have to be parsed; `None`: it
+    /// is none.
+    fn plain(authority: &'a [u8]) -> Option<Self> {
+        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._".contains(byte);
+        let end = authority.iter().position(|byte| !is_plain(byte));
+        let (host, rest) = authority.split_at(end.unwrap_or(authority.len()));
+        if host.is_empty() {
+            return None;
+        }
+        let port = match rest {
+            [] => None,
+            [b':', port @ ..] => Some(number(port)?),
+            _ => return None,
+        };
+        let user = None;
+        Some(Self { user, host, port })
+    }
+
+    fn parsed(authority: &'a Authority) -> Option<Self> {
         let (user, rest) = match authority.as_str().rsplit_once('@') {
-            Some((user, rest)) => (Some(user), rest),
+            Some((user, rest)) => (Some(user.as_bytes()), rest),
             None => (None, authority.as_str()),
         };
         let host = authority.host();
         let port = match rest.strip_prefix(host)? {
             "" => None,
-            port => Some(
-                port.strip_prefix(':')
-                    .filter(|port| is_number(port))?
-                    .parse()
-                    .ok()?,
-            ),
+            port => Some(number(port.strip_prefix(':')?.as_bytes())?),
         };
+        let host = host.as_bytes();
         Some(Self { user, host, port })
     }
 
     /// Whether a `Host` field names this target, and so says nothing new.
     fn is_named_by(&self, host: &[u8]) -> bool {
-        Authority::try_from(host).is_ok_and(|authority| {
-            Target::of(&authority).is_some_and(|named| {
-                named.user.is_none()
-                    && named.host.eq_ignore_ascii_case(self.host)
-                    && named.port == self.port
-            })
-        })
-    }
-}
-
-fn is_number(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-/// The `Host` field.
-struct Host<'a> {
-    value: Option<&'a [u8]>,
-    authority: Option<Authority>,
-}
-
-impl<'a> Host<'a> {
-    /// Nothing where it is not one line.
-    fn of(headers: &'a HeaderMap) -> Option<Self> {
-        let mut lines = headers.get_all(HOST).iter();
-        let value = lines.next().map(http::HeaderValue::as_bytes);
-        if lines.next().is_some() {
-            return None;
+        let is_same = |named: Target<'_>| {
+            named.user.is_none()
+                && named.host.eq_ignore_ascii_case(self.host)
+                && named.port == self.port
+        };
+        match Target::plain(host) {
+            Some(named) => is_same(named),
+            None => Authority::try_from(host)
+                .is_ok_and(|authority| Target::parsed(&authority).is_some_and(is_same)),
         }
-        let authority = value.and_then(|value| Authority::try_from(value).ok());
-        Some(Self { value, authority })
     }
+}
+
+/// A port: digits and nothing else.
+fn number(digits: &[u8]) -> Option<u16> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u16, |number, digit| match digit {
+        b'0'..=b'9' => number.checked_mul(10)?.checked_add(u16::from(digit - b'0')),
+        _ => None,
+    })
+}
+
+/// The value of `Host`, which is there; nothing where it is not one line.
+fn host(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut lines = headers.get_all(HOST).iter();
+    let value = lines.next()?;
+    lines.next().is_none().then_some(value.as_bytes())
 }
 
 /// Percent-encoding in one form (RFC 3986 §6.2.2): digits in upper case, unreserved characters
@@ -475,9 +561,11 @@ fn hex(digit: u8) -> u8 {
 mod tests {
     use super::*;
     use http::Request;
+    use proptest::prelude::*;
 
     fn key_of(policy: &Policy, request: &Request<()>) -> Option<PrimaryKey> {
-        PrimaryKey::derive(policy, &RequestHead::from(request))
+        let fields = Fields::of(request.headers());
+        PrimaryKey::derive(policy, &RequestHead::from(request), fields)
     }
 
     fn get(uri: &str, fields: &[(&str, &str)]) -> Request<()> {
@@ -767,6 +855,56 @@ mod tests {
                     hasher.update(field);
                 }
                 assert_eq!(digest.finish(), hasher.finalize().as_bytes()[..16]);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_plain_target_is_what_it_would_be_parsed_as(
+            text in "[a-zA-Z0-9._:@%\\[\\]~-]{0,12}(:[0-9]{0,6})?",
+        ) {
+            if let Some(plain) = Target::plain(text.as_bytes()) {
+                let authority = Authority::try_from(text.as_bytes()).expect("an authority");
+                prop_assert_eq!(Some(plain), Target::parsed(&authority));
+            }
+        }
+
+        #[test]
+        fn a_query_is_normal_only_where_normalising_changes_nothing(
+            query in "((a|B|key|Token|sig|%|%41|%4|=|&|\\?|/){0,3}(=|&)?){0,4}",
+        ) {
+            let policy = Policy::private();
+            if is_normal(&policy, query.as_bytes()) {
+                let mut key = Framed { bytes: Vec::new() };
+                key.parameters(&policy, &query);
+                let expected = format!("?{query}");
+                prop_assert_eq!(&key.bytes[4..], expected.as_bytes());
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_is_allocated_once() {
+        for uri in [
+            "http://a.test",
+            "http://a.test:8080/x/y?a=b&c",
+            "https://a.test/?",
+        ] {
+            let fields = [("cookie", "c"), ("x-y", "z")];
+            for fields in [&fields[..], &fields[1..]] {
+                let request = get(uri, fields);
+                let policy = Policy::private();
+                let head = RequestHead::from(&request);
+                let partition = policy
+                    .partition
+                    .of(&policy, &head, Fields::of(head.headers));
+                let target = Target::of(request.uri().authority().expect("one")).expect("a target");
+                let room = Framed::with_room_for(request.uri(), &target, partition)
+                    .bytes
+                    .capacity();
+                let key = key_of(&policy, &request).expect("a key");
+                assert_eq!(room, key.as_bytes().len(), "{uri}");
             }
         }
     }

@@ -31,7 +31,7 @@ pub struct Policy {
     pub(crate) kind: Kind,
     pub(crate) partition: Partition,
     pub(crate) secret: Secret,
-    pub(crate) redacted_parameters: Arc<[String]>,
+    pub(crate) redacted_parameters: Parameters,
     pub(crate) targets: Arc<[HeaderName]>,
     pub(crate) default_ttl: Option<Duration>,
     pub(crate) max_ttl: Option<Duration>,
@@ -49,6 +49,37 @@ pub struct Policy {
 pub(crate) enum Kind {
     Private,
     Shared,
+}
+
+/// Names of query parameters.
+#[derive(Debug, Clone)]
+pub(crate) struct Parameters {
+    names: Arc<[String]>,
+    /// Their lengths, a bit for each: most other names are told by theirs.
+    lengths: u64,
+}
+
+impl Parameters {
+    fn named(names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let names: Arc<[String]> = names.into_iter().map(Into::into).collect();
+        let lengths = names
+            .iter()
+            .fold(0, |lengths, name| lengths | length_bit(name.as_bytes()));
+        Self { names, lengths }
+    }
+
+    /// Whether a name is among them, in any case.
+    fn contains(&self, name: &[u8]) -> bool {
+        self.lengths & length_bit(name) != 0
+            && self
+                .names
+                .iter()
+                .any(|known| known.as_bytes().eq_ignore_ascii_case(name))
+    }
+}
+
+fn length_bit(name: &[u8]) -> u64 {
+    1 << name.len().min(63)
 }
 
 /// How long a stored response is kept.
@@ -70,7 +101,7 @@ impl Policy {
             kind: Kind::Private,
             partition: Partition::Credentials,
             secret: Secret::none(),
-            redacted_parameters: SECRET_PARAMETERS.iter().map(ToString::to_string).collect(),
+            redacted_parameters: Parameters::named(SECRET_PARAMETERS),
             targets: Arc::default(),
             default_ttl: None,
             max_ttl: None,
@@ -128,7 +159,7 @@ impl Policy {
     /// `x-amz-signature`, `x-goog-signature`.
     #[must_use]
     pub fn redact_parameters(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.redacted_parameters = names.into_iter().map(Into::into).collect();
+        self.redacted_parameters = Parameters::named(names);
         self
     }
 
@@ -148,9 +179,7 @@ impl Policy {
     }
 
     pub(crate) fn is_secret_parameter(&self, name: &[u8]) -> bool {
-        self.redacted_parameters
-            .iter()
-            .any(|secret| secret.as_bytes().eq_ignore_ascii_case(name))
+        self.redacted_parameters.contains(name)
     }
 
     /// The freshness lifetime of a cacheable response for which the origin gives none, instead of
@@ -261,5 +290,24 @@ impl Default for Policy {
     /// [`Policy::private`].
     fn default() -> Self {
         Self::private()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_found_in_any_case_and_at_any_length() {
+        let long = "x".repeat(70);
+        let parameters = Parameters::named(["key", "Session", &long]);
+        for name in ["key", "KEY", "session", &long] {
+            assert!(parameters.contains(name.as_bytes()), "{name}");
+        }
+        for name in ["", "ke", "kex", "keys", &long[1..], &"y".repeat(70)] {
+            assert!(!parameters.contains(name.as_bytes()), "{name}");
+        }
+        assert!(!Parameters::named([""; 0]).contains(b""));
+        assert!(Parameters::named([""]).contains(b""));
     }
 }

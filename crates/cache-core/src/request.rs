@@ -2,9 +2,13 @@
 
 use std::fmt;
 
-use http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
+use http::header::{
+    CACHE_CONTROL, CONTENT_LENGTH, HOST, HeaderMap, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    IF_UNMODIFIED_SINCE, PRAGMA, RANGE, TRANSFER_ENCODING, UPGRADE,
+};
 use http::{Method, Request, Uri};
 
+use crate::key;
 use crate::mode::CacheMode;
 
 /// The part of a request that the policy reads; nothing of its body.
@@ -36,10 +40,44 @@ impl RequestHead<'_> {
 
 /// Whether the header section announces content.
 fn announces_content(headers: &HeaderMap) -> bool {
-    headers.contains_key(TRANSFER_ENCODING)
-        || headers
-            .get(CONTENT_LENGTH)
-            .is_some_and(|length| length != "0")
+    headers
+        .keys()
+        .any(|name| *name == TRANSFER_ENCODING || *name == CONTENT_LENGTH)
+        && (headers.contains_key(TRANSFER_ENCODING)
+            || headers
+                .get(CONTENT_LENGTH)
+                .is_some_and(|length| length != "0"))
+}
+
+/// Which fields a request has, of those that the policy reads. Most requests have none of them, and
+/// one pass over the names takes less time than a look for each.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Fields {
+    pub(crate) host: bool,
+    /// Of a cache: `Cache-Control`, `Pragma`.
+    pub(crate) directives: bool,
+    pub(crate) credentials: bool,
+    pub(crate) upgrade: bool,
+    pub(crate) range: bool,
+    pub(crate) preconditions: bool,
+}
+
+impl Fields {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let mut fields = Self::default();
+        for name in headers.keys() {
+            fields.host |= *name == HOST;
+            fields.directives |= *name == CACHE_CONTROL || *name == PRAGMA;
+            fields.credentials |= key::is_credential(name);
+            fields.upgrade |= *name == UPGRADE;
+            fields.range |= *name == RANGE;
+            fields.preconditions |= *name == IF_NONE_MATCH
+                || *name == IF_MODIFIED_SINCE
+                || *name == IF_MATCH
+                || *name == IF_UNMODIFIED_SINCE;
+        }
+        fields
+    }
 }
 
 impl fmt::Debug for RequestHead<'_> {

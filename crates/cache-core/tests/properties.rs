@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cache_core::{
-    AfterForward, AfterLookup, Begin, Entry, Policy, PrimaryKey, RequestHead, StoredBody,
-    StoredHead, StoredHeadParts, Token,
+    AfterForward, AfterLookup, Begin, Candidates, Entry, Policy, PrimaryKey, RequestHead,
+    StoredBody, StoredHead, StoredHeadParts, Token,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use proptest::prelude::*;
@@ -142,7 +142,7 @@ fn policies() -> [Policy; 3] {
 fn stored(policy: &Policy, request: &Request<()>, response: &Response<()>) -> Option<StoredHead> {
     let head = RequestHead::from(request);
     let forward = match Begin::new(policy, &head, at(0)) {
-        Begin::Lookup(lookup) => match lookup.next(policy, &head, &[], at(0)) {
+        Begin::Lookup(lookup) => match lookup.next(policy, &head, &Candidates::default(), at(0)) {
             AfterLookup::Forward(forward) => forward,
             _ => return None,
         },
@@ -175,7 +175,9 @@ fn lookup(
 ) -> Option<AfterLookup> {
     let head = RequestHead::from(request);
     match Begin::new(policy, &head, now) {
-        Begin::Lookup(lookup) => Some(lookup.next(policy, &head, std::slice::from_ref(entry), now)),
+        Begin::Lookup(lookup) => {
+            Some(lookup.next(policy, &head, &Candidates::from_iter([entry.clone()]), now))
+        }
         _ => None,
     }
 }

@@ -8,11 +8,12 @@ use super::forward::Forward;
 use super::reuse::{Answering, Reuse};
 use crate::backend::{Candidates, Entry, Query};
 use crate::header::cache_control::RequestDirectives;
+use crate::header::range::ByteRange;
 use crate::key::PrimaryKey;
 use crate::mode::CacheMode;
 use crate::policy::Policy;
 use crate::reason::Reason;
-use crate::request::RequestHead;
+use crate::request::{Fields, RequestHead};
 use crate::rules::conditional::Validators;
 use crate::rules::reuse::{Reusing, reuse};
 use crate::rules::selection::Selector;
@@ -23,6 +24,7 @@ use crate::stored::StoredHead;
 #[derive(Debug)]
 pub struct Lookup {
     pub(super) key: PrimaryKey,
+    pub(super) fields: Fields,
     pub(super) directives: RequestDirectives,
     pub(super) mode: CacheMode,
     pub(super) is_head: bool,
@@ -68,7 +70,12 @@ impl Lookup {
         candidates: &Candidates,
         now: SystemTime,
     ) -> AfterLookup {
-        let mut selector = Selector::new(policy, &self.key, request.headers, self.is_head);
+        let range = if self.fields.range && !self.is_head {
+            ByteRange::read(request.headers)
+        } else {
+            None
+        };
+        let mut selector = Selector::new(policy, &self.key, request.headers, range);
         let mut is_selected = false;
         let mut best: Option<&Entry> = None;
         for entry in &**candidates {
@@ -111,7 +118,12 @@ impl Lookup {
     }
 
     fn reuse(&self, request: &RequestHead<'_>, entry: &Entry, reason: Reason) -> Reuse {
-        let answering = Answering::of(self.is_head, request.headers, entry);
+        let fields = self.fields;
+        let answering = if self.is_head || fields.preconditions || fields.range {
+            Answering::of(self.is_head, request.headers, entry)
+        } else {
+            Answering::Whole
+        };
         Reuse {
             entry: entry.clone(),
             reason,

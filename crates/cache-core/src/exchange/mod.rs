@@ -28,14 +28,14 @@ use std::fmt;
 use std::time::SystemTime;
 
 use http::Method;
-use http::header::{HeaderMap, UPGRADE};
+use http::header::HeaderMap;
 
 use crate::header::cache_control::RequestDirectives;
 use crate::key::PrimaryKey;
 use crate::mode::CacheMode;
 use crate::policy::Policy;
 use crate::reason::Reason;
-use crate::request::RequestHead;
+use crate::request::{Fields, RequestHead};
 use crate::rules::storing::Asked;
 use crate::rules::{conditional, invalidation};
 
@@ -62,9 +62,14 @@ impl Begin {
     /// Begins an exchange (RFC 9111 §2 and §4).
     #[must_use]
     pub fn new(policy: &Policy, request: &RequestHead<'_>, now: SystemTime) -> Self {
-        let directives = RequestDirectives::read(request.headers);
+        let fields = Fields::of(request.headers);
+        let directives = if fields.directives {
+            RequestDirectives::read(request.headers)
+        } else {
+            RequestDirectives::default()
+        };
         let stored_only = directives.only_if_cached || request.mode == CacheMode::OnlyIfCached;
-        match Self::of(policy, request, directives, now) {
+        match Self::of(policy, request, fields, directives, now) {
             // Whoever wants nothing but what is stored is not sent to the origin by any exception.
             Self::Bypass(reason) if stored_only => Self::Unsatisfiable(reason),
             Self::Forward(forward) if stored_only => Self::Unsatisfiable(forward.reason()),
@@ -76,6 +81,7 @@ impl Begin {
     fn of(
         policy: &Policy,
         request: &RequestHead<'_>,
+        fields: Fields,
         directives: RequestDirectives,
         now: SystemTime,
     ) -> Self {
@@ -86,7 +92,7 @@ impl Begin {
         {
             return Self::Bypass(Reason::Method);
         }
-        let Some(key) = PrimaryKey::derive(policy, request) else {
+        let Some(key) = PrimaryKey::derive(policy, request, fields) else {
             return Self::Bypass(Reason::NoAuthority);
         };
         if !is_get && !is_head {
@@ -94,7 +100,7 @@ impl Begin {
                 asked: ask(request, key, directives, now),
             });
         }
-        if request.headers.contains_key(UPGRADE) {
+        if fields.upgrade {
             return Self::Bypass(Reason::Upgrade);
         }
         if request.has_content {
@@ -106,7 +112,8 @@ impl Begin {
         if key.as_bytes().len() > policy.max_head_bytes {
             return Self::Bypass(Reason::KeyTooLong);
         }
-        let without_lookup = if conditional::is_for_origin(request.headers) {
+        let without_lookup = if fields.preconditions && conditional::is_for_origin(request.headers)
+        {
             Some(Reason::OriginPrecondition)
         } else if request.mode == CacheMode::Reload {
             Some(Reason::Reload)
@@ -115,6 +122,7 @@ impl Begin {
         };
         let lookup = Lookup {
             key,
+            fields,
             directives,
             mode: request.mode,
             is_head,

@@ -31,30 +31,38 @@ impl Vary {
     }
 }
 
-/// The value of a request field in the one form that all values of the same meaning share; `None`
-/// where the field is absent.
+/// What `then` makes of the value of a request field in the one form that all values of the same
+/// meaning share; `None` where the field is absent.
 ///
 /// Lines are joined, and for what is known to be a list, or may be one, white space around commas
 /// goes. Where a field's own syntax says more, so does the form: case and order of equal weights in
 /// `Accept-*`, order of the pairs of `Cookie`.
-pub(crate) fn normalise(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
+pub(crate) fn with_normalised<T>(
+    headers: &HeaderMap,
+    name: &HeaderName,
+    then: impl FnOnce(&[u8]) -> T,
+) -> Option<T> {
     let mut lines = headers
         .get_all(name)
         .iter()
-        .map(http::HeaderValue::as_bytes);
+        .map(|line| line.as_bytes().trim_ascii());
     let first = lines.next()?;
-    let mut value = first.trim_ascii().to_vec();
     let syntax = Syntax::of(name);
+    let mut value = match lines.next() {
+        None => {
+            let mut buffer = [0; SHORT_BYTES];
+            match syntax.normalise_short(first, &mut buffer) {
+                Some(normalised) => return Some(then(normalised)),
+                None => first.to_vec(),
+            }
+        }
+        Some(second) => [first, second].join(syntax.separator()),
+    };
     for line in lines {
         value.extend_from_slice(syntax.separator());
-        value.extend_from_slice(line.trim_ascii());
+        value.extend_from_slice(line);
     }
-    Some(match syntax {
-        Syntax::Singleton => value,
-        Syntax::List => join(list::elements(&value), b","),
-        Syntax::Weighted => normalise_weighted(&value),
-        Syntax::Cookie => normalise_cookie(&value),
-    })
+    Some(then(&syntax.normalise(&value)))
 }
 
 /// What is known of a field's syntax.
@@ -103,6 +111,29 @@ impl Syntax {
             _ => b",",
         }
     }
+
+    fn normalise(self, value: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Singleton => value.to_vec(),
+            Self::List => join(list::elements(value), b","),
+            Self::Weighted => normalise_weighted(value),
+            Self::Cookie => normalise_cookie(value),
+        }
+    }
+
+    /// The same without an allocation, for what nearly every request has; `None`: it is none of that.
+    fn normalise_short<'a>(
+        self,
+        value: &'a [u8],
+        buffer: &'a mut [u8; SHORT_BYTES],
+    ) -> Option<&'a [u8]> {
+        match self {
+            Self::Singleton => Some(value),
+            Self::List => (!value.contains(&b',')).then_some(value),
+            Self::Weighted => normalise_unweighted(value, buffer),
+            Self::Cookie => None,
+        }
+    }
 }
 
 fn join<'a>(parts: impl Iterator<Item = &'a [u8]>, separator: &[u8]) -> Vec<u8> {
@@ -121,6 +152,48 @@ fn normalise_weighted(value: &[u8]) -> Vec<u8> {
     let mut alternatives: Vec<(u16, Vec<u8>)> = list::members(value).map(alternative).collect();
     alternatives.sort_unstable_by(|one, other| other.0.cmp(&one.0).then(one.1.cmp(&other.1)));
     join(alternatives.iter().map(|(_, text)| text.as_slice()), b",")
+}
+
+/// The same for a few alternatives, none of which has a weight or a quote.
+fn normalise_unweighted<'a>(
+    value: &[u8],
+    normalised: &'a mut [u8; SHORT_BYTES],
+) -> Option<&'a [u8]> {
+    // Each alternative has a comma behind it in the end.
+    if value.len() >= SHORT_BYTES {
+        return None;
+    }
+    let mut text = [0; SHORT_BYTES];
+    let mut alternatives = [(0, 0); SHORT_ALTERNATIVES];
+    let (mut count, mut start, mut end) = (0, 0, 0);
+    for byte in value.iter().chain(b",") {
+        match byte {
+            b';' | b'"' => return None,
+            b',' if start < end => {
+                *alternatives.get_mut(count)? = (start, end);
+                count += 1;
+                start = end;
+            }
+            b',' => {}
+            byte if byte.is_ascii_whitespace() => {}
+            byte => {
+                text[end] = byte.to_ascii_lowercase();
+                end += 1;
+            }
+        }
+    }
+    let text_of = |(start, end): (usize, usize)| &text[start..end];
+    let alternatives = &mut alternatives[..count];
+    alternatives.sort_unstable_by(|one, other| text_of(*one).cmp(text_of(*other)));
+    let mut length = 0;
+    for alternative in alternatives {
+        let text = text_of(*alternative);
+        normalised[length..][..text.len()].copy_from_slice(text);
+        length += text.len();
+        normalised[length] = b',';
+        length += 1;
+    }
+    Some(&normalised[..length.saturating_sub(1)])
 }
 
 /// The weight of an alternative in thousandths, and its text with the weight in one form.
@@ -176,10 +249,19 @@ fn normalise_cookie(value: &[u8]) -> Vec<u8> {
     join(pairs.into_iter(), b";")
 }
 
+/// `gzip, deflate, br, zstd` and what is about as long.
+const SHORT_BYTES: usize = 64;
+const SHORT_ALTERNATIVES: usize = 8;
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use http::HeaderValue;
+    use proptest::prelude::*;
+
+    fn normalise(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
+        with_normalised(headers, name, <[u8]>::to_vec)
+    }
 
     fn field(name: &'static str, lines: &[&str]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -281,5 +363,47 @@ mod tests {
         same("cookie", &["a=1; b=2"], &["a=1", "b=2"]);
         different("cookie", &["a=1; a=2"], &["a=2; a=1"]);
         different("cookie", &["a=1"], &["A=1"]);
+    }
+
+    #[test]
+    fn short_values_have_their_form_without_an_allocation() {
+        for (syntax, value, expected) in [
+            (
+                Syntax::Weighted,
+                "gzip, deflate, br, zstd",
+                Some("br,deflate,gzip,zstd"),
+            ),
+            (Syntax::Weighted, ", B ,,a\tc,", Some("ac,b")),
+            (Syntax::Weighted, "", Some("")),
+            (Syntax::Weighted, "gzip;q=1", None),
+            (Syntax::Weighted, "\"gzip\"", None),
+            (Syntax::List, "a b", Some("a b")),
+            (Syntax::List, "a, b", None),
+            (Syntax::Singleton, "a, b", Some("a, b")),
+            (Syntax::Cookie, "a=1", None),
+        ] {
+            let mut buffer = [0; SHORT_BYTES];
+            let found = syntax.normalise_short(value.as_bytes(), &mut buffer);
+            assert_eq!(found, expected.map(str::as_bytes), "{syntax:?} {value:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_short_value_has_the_same_form_either_way(
+            value in prop_oneof![
+                proptest::collection::vec(any::<u8>(), 0..80),
+                proptest::collection::vec(proptest::sample::select(&b"aBc,, \t-"[..]), 0..80),
+                proptest::collection::vec(proptest::sample::select(&b"aB,; q=01.\"\\"[..]), 0..20),
+            ],
+        ) {
+            let value = value.trim_ascii();
+            for syntax in [Syntax::Singleton, Syntax::List, Syntax::Weighted, Syntax::Cookie] {
+                let mut buffer = [0; SHORT_BYTES];
+                if let Some(short) = syntax.normalise_short(value, &mut buffer) {
+                    prop_assert_eq!(short, syntax.normalise(value), "{:?}", syntax);
+                }
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@ use http::header::HeaderMap;
 
 use crate::backend::Entry;
 use crate::header::range::{ByteRange, Part};
-use crate::header::vary::{Vary, normalise};
+use crate::header::vary::{Vary, with_normalised};
 use crate::key::{Digest, PrimaryKey, Secret};
 use crate::policy::Policy;
 use crate::reason::Reason;
@@ -64,13 +64,13 @@ impl<'a> Selector<'a> {
         policy: &'a Policy,
         key: &'a PrimaryKey,
         request: &'a HeaderMap,
-        is_head: bool,
+        range: Option<ByteRange>,
     ) -> Self {
         Self {
             policy,
             key,
             request,
-            range: ByteRange::read(request).filter(|_| !is_head),
+            range,
             digests: Vec::new(),
         }
     }
@@ -119,11 +119,12 @@ impl<'a> Selector<'a> {
 
 /// The keyed digest of a field's value, so that the value itself is nowhere at rest.
 pub(crate) fn digest(policy: &Policy, request: &HeaderMap, name: &HeaderName) -> Option<Digest> {
-    let value = normalise(request, name)?;
-    let mut digest = policy.secret.digest(b"vary");
-    digest.field(name.as_str().as_bytes());
-    digest.field(&value);
-    Some(digest.finish())
+    with_normalised(request, name, |value| {
+        let mut digest = policy.secret.digest(b"vary");
+        digest.field(name.as_str().as_bytes());
+        digest.field(value);
+        digest.finish()
+    })
 }
 
 /// One digest over names and values: what tells variants of one key apart.
