@@ -152,15 +152,14 @@ async fn answer(asked: Asked, meets: Meets, number: usize) {
         return asked.answer(not_modified().etag(tag).cache_control(meets.directives()));
     }
     let (mut head, mut from) = (status(200), 0);
-    if let Some(range) = header("range") {
-        if header("if-range").is_none_or(|condition| condition == tag) {
-            let (_, range) = range.split_once('=').expect("a range");
-            let (first, last) = range.split_once('-').expect("a range");
-            assert_eq!(last, (LENGTH - 1).to_string());
-            from = first.parse().expect("a place");
-            let range = format!("bytes {first}-{last}/{LENGTH}");
-            head = status(206).with("content-range", &range);
-        }
+    let is_wanted = header("if-range").is_none_or(|condition| condition == tag);
+    if let Some(range) = header("range").filter(|_| is_wanted) {
+        let (_, range) = range.split_once('=').expect("a range");
+        let (first, last) = range.split_once('-').expect("a range");
+        assert_eq!(last, (LENGTH - 1).to_string());
+        from = first.parse().expect("a place");
+        let range = format!("bytes {first}-{last}/{LENGTH}");
+        head = status(206).with("content-range", &range);
     }
     head = head.cache_control(meets.directives());
     if meets.has_tag() {
@@ -240,10 +239,10 @@ async fn run(meets: Meets, is_late: bool, leaving: &[usize], polls: usize) -> bo
     }
     for _ in 1..polls {
         for victim in &mut victims {
-            if let Some(exchange) = victim {
-                if is_over(exchange).await {
-                    *victim = None;
-                }
+            if let Some(exchange) = victim
+                && is_over(exchange).await
+            {
+                *victim = None;
             }
         }
         yield_now().await;

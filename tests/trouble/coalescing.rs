@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,7 +23,7 @@ use tokio::time::Instant;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::reading::pattern;
+use crate::reading::{Reading, pattern};
 use crate::scene::{Scene, answer, fetch, got, got_all, has_no_flights, info};
 use crate::store::Store;
 
@@ -68,7 +69,7 @@ impl Body for Pieces {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         self.is_turn = !self.is_turn;
-        if self.is_turn {
+        if self.is_turn && !self.left.is_empty() {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -155,6 +156,88 @@ async fn on_several_threads_nobody_who_waits_is_forgotten() {
             let Ok(got) = got.expect("it is woken").expect("no panic");
             got.is(&whole);
         }
+        assert!(has_no_flights(&layer));
+    }
+}
+
+/// A long body, on several threads: some read slowly, some leave, and whoever is left behind goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn on_several_threads_a_long_body_is_exact_for_each_reader() {
+    #[derive(Clone)]
+    struct Ranges(Bytes, Arc<AtomicUsize>);
+
+    impl Service<Request<Full<Bytes>>> for Ranges {
+        type Response = Response<Pieces>;
+        type Error = Infallible;
+        type Future = BoxFuture<'static, Result<Response<Pieces>, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, request: Request<Full<Bytes>>) -> Self::Future {
+            let whole = self.0.clone();
+            let length = whole.len();
+            let mut response = Response::builder()
+                .header("cache-control", "max-age=600")
+                .header("etag", "\"1\"");
+            let mut from = 0;
+            match request.headers().get("range") {
+                None => {
+                    self.1.fetch_add(1, Ordering::SeqCst);
+                    response = response.header("content-length", length);
+                }
+                Some(range) => {
+                    let range = range.to_str().expect("text");
+                    let first = range.strip_prefix("bytes=").expect("a range");
+                    let (first, last) = first.split_once('-').expect("a range");
+                    assert_eq!(last, (length - 1).to_string());
+                    from = first.parse().expect("a place");
+                    let range = format!("bytes {first}-{last}/{length}");
+                    response = response.status(206).header("content-range", range);
+                }
+            }
+            let left = (from..length).step_by(10_000);
+            let left = left.map(|at| whole.slice(at..length.min(at + 10_000)));
+            let body = Pieces {
+                left: left.collect(),
+                is_turn: false,
+            };
+            Box::pin(async move { Ok(response.body(body).expect("a response")) })
+        }
+    }
+
+    let hour = Duration::from_secs(3600);
+    let whole = pattern(3 << 20);
+    for round in 0..5_usize {
+        let layer = CacheLayer::new(Store::forgetful()).coalescing_wait(hour);
+        let asked = Arc::<AtomicUsize>::default();
+        let cache = layer.layer(Ranges(whole.clone(), asked.clone()));
+        let mut calls = Vec::new();
+        for reader in 0..12_usize {
+            let (mut cache, slowness) = (cache.clone(), reader * round);
+            calls.push(tokio::spawn(async move {
+                let Ok(response) = cache.call(get("/")).await;
+                let mut reading = Reading::of(response);
+                while !reading.is_over() {
+                    poll_fn(|cx| reading.poll_step(cx)).await;
+                    for _ in 0..slowness {
+                        yield_now().await;
+                    }
+                }
+                reading.got()
+            }));
+        }
+        for (i, call) in calls.into_iter().enumerate() {
+            if i % 5 == 4 {
+                call.abort();
+                continue;
+            }
+            // Real time, but far more than it takes.
+            let got = tokio::time::timeout(Duration::from_secs(120), call).await;
+            got.expect("it is woken").expect("no panic").is(&whole);
+        }
+        settle().await;
         assert!(has_no_flights(&layer));
     }
 }
@@ -374,10 +457,10 @@ async fn layers_of_their_own_do_not_wait_for_each_other() {
 fn without_a_runtime_nobody_waits_and_nothing_panics() {
     let (origin, arrivals) = held();
     let layer = CacheLayer::new(MemoryBackend::default());
-    let cache = layer.layer(origin);
+    let mut cache = layer.layer(origin);
     let mut cx = Context::from_waker(Waker::noop());
-    let mut first = pin!(cache.clone().call(get("/")));
-    let mut second = pin!(cache.clone().call(get("/")));
+    let mut first = pin!(cache.call(get("/")));
+    let mut second = pin!(cache.call(get("/")));
     assert!(first.as_mut().poll(&mut cx).is_pending());
     assert!(second.as_mut().poll(&mut cx).is_pending());
     assert_eq!(arrivals.len(), 2);

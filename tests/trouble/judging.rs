@@ -66,7 +66,8 @@ async fn each_has_its_own(
 async fn what_cannot_be_shared_is_asked_for_by_each_at_once_and_for_a_while_nobody_waits() {
     let plain = |code: u16| move || status(code);
     let directives = |value: &'static str| move || ok("").cache_control(value);
-    let kinds: Vec<(&str, bool, Box<dyn Fn() -> Answer>)> = vec![
+    type Head = Box<dyn Fn() -> Answer>;
+    let kinds: Vec<(&str, bool, Head)> = vec![
         ("no-store", false, Box::new(directives("no-store"))),
         ("nothing", false, Box::new(directives("public"))),
         ("private", true, Box::new(directives("private, max-age=60"))),

@@ -492,6 +492,36 @@ async fn a_body_of_a_stale_response_that_is_lost_is_never_short() {
         let got = got(call).await;
         assert!(got.info.is_hit(), "{way}");
         got.is_or_breaks_off(TEXT.as_bytes());
+        // Where the request was sent already, there is none to ask for the rest with.
+        let goes_on = way == "max-stale";
+        assert_eq!(got.error.is_none(), goes_on, "{way}");
+    }
+}
+
+/// Of what another has had validated for all.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_lost_to_those_who_waited_for_its_validation_goes_on() {
+    let (mut scene, reads) = storing(tagged(), 4).await;
+    scene.clock.advance(Duration::from_secs(601));
+    reads.lose(8, Trouble::Error);
+    let calls = scene.fetch_all(4, || get("/")).await;
+    let validated = not_modified().etag("\"1\"").max_age(600);
+    scene.asked().await.answer(validated);
+    for asked in scene.asked_for(3).await {
+        let range = field(&asked.headers, "range");
+        assert_eq!(range.as_deref(), Some("bytes=8-19"));
+        asked.answer(part(8..LENGTH, LENGTH).chunk(&TEXT[8..]));
+    }
+    let mut seen = Vec::new();
+    for call in calls {
+        seen.push(got(call).await);
+    }
+    // The request of the one who asked is spent.
+    seen[0].is_or_breaks_off(TEXT.as_bytes());
+    assert_eq!(seen[0].info.outcome, Outcome::Revalidated);
+    for got in &seen[1..] {
+        got.is(TEXT.as_bytes());
+        assert_eq!(got.info.outcome, Outcome::Hit);
     }
 }
 

@@ -88,6 +88,13 @@ where
         self.body.is_end_stream()
     }
 
+    pub(crate) fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.poll(cx) {
+            Step::Pending => Poll::Pending,
+            _ => Poll::Ready(()),
+        }
+    }
+
     pub(crate) fn poll_to_the_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.end.is_none() {
             if self.poll(cx) == Step::Pending {

@@ -401,6 +401,35 @@ async fn a_long_body_that_is_there_at_once_reaches_everybody() {
     }
 }
 
+/// More than the window is there when they are woken, and each is only waiting for its turn.
+#[tokio::test(start_paused = true)]
+async fn who_has_not_had_its_turn_is_not_left_behind() {
+    for burst in [PIECE, 2 * WINDOW, LENGTH] {
+        let mut scene = Scene::new();
+        let calls = scene.fetch_all(20, || get("/")).await;
+        let feed = scene.asked().await.begin(tagged());
+        settle().await;
+        let whole = pattern(LENGTH);
+        for at in (0..LENGTH).step_by(PIECE) {
+            feed.data(whole.slice(at..at + PIECE));
+            if (at + PIECE).is_multiple_of(burst) {
+                settle().await;
+            }
+        }
+        feed.end();
+        settle().await;
+        let requests = 1 + scene.arrivals.len();
+        while let Some(asked) = scene.arrivals.now() {
+            let range = asked.headers["range"].to_str().expect("text").to_owned();
+            asked.answer(rest(&whole, &range));
+        }
+        for got in got_all(calls).await {
+            got.is(&whole);
+        }
+        assert_eq!(requests, 1, "in bursts of {burst} bytes");
+    }
+}
+
 /// What becomes of a waiter that is left behind is not what becomes of what is stored.
 #[tokio::test(start_paused = true)]
 async fn a_body_that_somebody_was_left_behind_of_is_stored_whole() {

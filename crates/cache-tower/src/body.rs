@@ -338,7 +338,9 @@ pub struct BodyError {
 pub enum BodyErrorKind {
     /// The inner service's body did; its error is the source.
     Inner,
-    /// A stored body could not be read to its end.
+    /// A stored body could not be read to its end, and the rest could not be had from the origin: it has
+    /// no strong entity tag, or the origin gave something else, or the request, which would have been
+    /// sent for the rest, was spent on validating the response.
     Stored,
     /// A body that other requests read, too, could not be read to its end: this one was too slow, or
     /// it broke off.

@@ -187,11 +187,9 @@ impl Engine {
 
     /// Stores the body of a response on its way to the caller.
     async fn capture<B: Body>(
-        self: &Arc<Self>,
-        head: StoredHead,
+        mut capture: Option<Capture>,
         response: Response<B>,
     ) -> Response<CacheBody<B>> {
-        let mut capture = self.begin_capture(head, response.headers());
         if response.body().is_end_stream() {
             // Nobody polls a body that is at its end already.
             poll_fn(|cx| {
@@ -205,27 +203,32 @@ impl Engine {
         response.map(|body| CacheBody::origin(body, capture))
     }
 
-    /// A capture, unless the store is left alone.
-    fn begin_capture(self: &Arc<Self>, head: StoredHead, headers: &HeaderMap) -> Option<Capture> {
-        let rests = self.health.rests(self.clock.now());
-        (!rests).then(|| Capture::new(self, head, headers))
+    /// A capture, unless the store is left alone; and what is to be said of it.
+    fn begin_capture(
+        self: &Arc<Self>,
+        head: StoredHead,
+        headers: &HeaderMap,
+        now: SystemTime,
+    ) -> (Option<Capture>, Storing) {
+        if self.health.rests(now) {
+            return (None, Storing::Refused(Reason::BackendUnavailable));
+        }
+        (Some(Capture::new(self, head, headers)), Storing::Accepted)
     }
 
     /// The same, for all who wait for it as well.
     fn capture_for_all<B>(
-        self: &Arc<Self>,
-        head: StoredHead,
+        capture: Option<Capture>,
         response: Response<B>,
         lead: Lead,
+        head: Arc<StoredHead>,
     ) -> Response<CacheBody<B>>
     where
         B: Body<Error: Into<BoxError>> + Send + 'static,
     {
-        let shared = Arc::new(head.clone());
-        let capture = self.begin_capture(head, response.headers());
         response.map(|body| {
             let incoming = Box::pin(CacheBody::origin(body, None));
-            CacheBody::shared(Transfer::begin(incoming, capture, lead, shared))
+            CacheBody::shared(Transfer::begin(incoming, capture, lead, head))
         })
     }
 
@@ -439,7 +442,7 @@ impl<S> Exchange<S> {
             variant: None,
         };
         for _ in 0..MOST_FLIGHTS {
-            let mut progress = match engine.flights.join(key.clone(), wait) {
+            let waiter = match engine.flights.join(key.clone(), wait) {
                 Place::Alone => break,
                 Place::Leader(lead) => {
                     // Another may have come and gone since the store was asked.
@@ -459,12 +462,10 @@ impl<S> Exchange<S> {
                     let response = self.forward(forward, request, Some(lead)).await?;
                     return Ok(Turn::Answered(response));
                 }
-                Place::Waiter(progress) => progress,
+                Place::Waiter(waiter) => waiter,
             };
-            let told = progress.wait_for(|progress| !matches!(progress, Progress::Asking));
-            let told = match timeout_at(deadline, told).await {
-                Err(_) => break,
-                Ok(told) => told.map_or(Progress::Abandoned, |progress| progress.clone()),
+            let Ok(told) = timeout_at(deadline, waiter.told()).await else {
+                break;
             };
             match told {
                 Progress::Asking | Progress::Abandoned => {}
@@ -590,7 +591,7 @@ impl<S> Exchange<S> {
         ReqBody: Send + 'static,
         ResBody: Send + 'static,
     {
-        let info = CacheInfo::unstored(Outcome::Miss, why, Storing::Accepted)
+        let info = CacheInfo::unstored(Outcome::Miss, why, reader.storing())
             .with_collapsed_forward(why, reuse.status());
         let continuation = continuation_of(&reuse);
         let response = self.engine.respond(reuse, info, now);
@@ -641,19 +642,20 @@ impl<S> Exchange<S> {
         }
         match forward.next(&self.engine.policy, (&response).into(), now) {
             AfterForward::Store(head) => {
-                let storing = match self.engine.health.rests(now) {
-                    true => Storing::Refused(Reason::BackendUnavailable),
-                    false => Storing::Accepted,
+                let shared = match &lead {
+                    Some(_) if is_for_all(&head, now) => Some(Arc::new(head.clone())),
+                    _ => None,
                 };
-                let response = match lead {
-                    Some(lead) if is_for_all(&head, now) => {
-                        self.engine.capture_for_all(head, response, lead)
+                let (capture, storing) = self.engine.begin_capture(head, response.headers(), now);
+                let response = match (lead, shared) {
+                    (Some(lead), Some(head)) => {
+                        Engine::capture_for_all(capture, response, lead, head)
                     }
-                    lead => {
+                    (lead, _) => {
                         if let Some(lead) = lead {
                             lead.tell(Progress::Solitary);
                         }
-                        self.engine.capture(head, response).await
+                        Engine::capture(capture, response).await
                     }
                 };
                 let info = CacheInfo::unstored(Outcome::Miss, why, storing);
@@ -715,8 +717,9 @@ impl<S> Exchange<S> {
         let status = Some(response.status());
         Ok(match after.store {
             Some(head) => {
-                let response = self.engine.capture(head, response).await;
-                let info = CacheInfo::unstored(Outcome::Miss, why, Storing::Accepted);
+                let (capture, storing) = self.engine.begin_capture(head, response.headers(), now);
+                let response = Engine::capture(capture, response).await;
+                let info = CacheInfo::unstored(Outcome::Miss, why, storing);
                 self.engine
                     .conclude(response, info.with_forward(why, status))
             }

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::collections::hash_map::{Entry as Slot, RandomState};
 use std::fmt;
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cache_core::{Digest, Entry, PrimaryKey, StoredHead};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::lease::{HeldLease, USELESS};
@@ -42,8 +42,19 @@ struct Known {
 /// One request that is under way.
 #[derive(Debug)]
 pub(crate) struct Flight {
-    progress: watch::Sender<Progress>,
+    progress: Mutex<Progress>,
+    changed: Notify,
     since: Instant,
+    waiting: Waiting,
+}
+
+/// How many wait for a flight and have not looked yet, or not yet taken what they were told.
+pub(crate) type Waiting = Arc<AtomicUsize>;
+
+/// One who waits for a flight.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    flight: Arc<Flight>,
 }
 
 /// How far a flight has come.
@@ -67,7 +78,7 @@ pub(crate) enum Place {
     /// It is to ask the origin, and to tell the others.
     Leader(Lead),
     /// Another has asked.
-    Waiter(watch::Receiver<Progress>),
+    Waiter(Waiter),
     /// It is not worth waiting for others.
     Alone,
 }
@@ -116,12 +127,14 @@ impl Flights {
             None => {}
         }
         let flight = Arc::new(Flight {
-            progress: watch::Sender::new(Progress::Asking),
+            progress: Mutex::new(Progress::Asking),
+            changed: Notify::new(),
             since: Instant::now(),
+            waiting: Waiting::default(),
         });
         match known.running.entry(key.clone()) {
             Slot::Occupied(slot) if slot.get().since.elapsed() < hold => {
-                return Place::Waiter(slot.get().progress.subscribe());
+                return Place::Waiter(Waiter::new(slot.get().clone()));
             }
             Slot::Occupied(mut slot) => {
                 slot.insert(flight.clone());
@@ -178,6 +191,43 @@ impl Flights {
     }
 }
 
+impl Flight {
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        // It is replaced in one step, so poison means nothing.
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiter {
+    fn new(flight: Arc<Flight>) -> Self {
+        flight.waiting.fetch_add(1, Ordering::Relaxed);
+        Self { flight }
+    }
+
+    /// What the one who asks tells, as soon as that is anything.
+    pub(crate) async fn told(&self) -> Progress {
+        loop {
+            // Before the look: whatever is told from here on wakes it.
+            let changed = self.flight.changed.notified();
+            let progress = self.flight.lock().clone();
+            if !matches!(progress, Progress::Asking) {
+                return progress;
+            }
+            changed.await;
+        }
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        self.flight.waiting.fetch_sub(1, Ordering::Relaxed);
+        let progress = self.flight.lock().clone();
+        if let Progress::Arriving(_, transfer) = progress {
+            transfer.is_awaited_by_one_less();
+        }
+    }
+}
+
 impl Lead {
     /// The same among all who share the store.
     pub(crate) fn with_lease(mut self, lease: Option<HeldLease>) -> Self {
@@ -185,9 +235,9 @@ impl Lead {
         self
     }
 
-    /// Whether somebody waits.
-    pub(crate) fn is_awaited(&self) -> bool {
-        self.flight.progress.receiver_count() > 0
+    /// How many wait.
+    pub(crate) fn waiting(&self) -> &Waiting {
+        &self.flight.waiting
     }
 
     /// Tells those who wait. What they do then they decide for themselves.
@@ -198,7 +248,8 @@ impl Lead {
                 lease.is_useless();
             }
         }
-        self.flight.progress.send_replace(progress);
+        *self.flight.lock() = progress;
+        self.flight.changed.notify_waiters();
     }
 }
 
@@ -215,13 +266,12 @@ impl Drop for Lead {
             }
         }
         drop(known);
-        self.flight.progress.send_if_modified(|progress| {
-            let is_asking = matches!(progress, Progress::Asking);
-            if is_asking {
-                *progress = Progress::Abandoned;
-            }
-            is_asking
-        });
+        let mut progress = self.flight.lock();
+        if matches!(*progress, Progress::Asking) {
+            *progress = Progress::Abandoned;
+            drop(progress);
+            self.flight.changed.notify_waiters();
+        }
     }
 }
 

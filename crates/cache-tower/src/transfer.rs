@@ -4,20 +4,21 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::ready;
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
 use cache_core::{
-    BackendError, BackendErrorKind, BoxFuture, Entry, ReadBody, StoredBody, StoredHead, Token,
-    content_length,
+    BackendError, BackendErrorKind, BoxFuture, Entry, ReadBody, Reason, StoredBody, StoredHead,
+    Storing, Token, content_length,
 };
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::body::BodyError;
 use crate::capture::Capture;
-use crate::flights::{Lead, Progress};
+use crate::flights::{Lead, Progress, Waiting};
 
 /// A body on its way, shared by those who read it.
 ///
@@ -32,6 +33,7 @@ use crate::flights::{Lead, Progress};
 pub(crate) struct Transfer {
     state: Mutex<State>,
     wakers: Arc<Wakers>,
+    storing: Storing,
 }
 
 struct State {
@@ -47,6 +49,8 @@ struct State {
     is_broken: bool,
     readers: Vec<Option<Position>>,
     lead: Option<Lead>,
+    /// Those who wait for it, and have not seen yet that it is there.
+    waiting: Waiting,
 }
 
 /// Where a reader is.
@@ -57,6 +61,20 @@ struct Position {
     /// It can see to the rest itself.
     can_leave: bool,
     is_left_behind: bool,
+    /// There was no room, and it let the others go first, who may only have waited for their turn.
+    gave_way: bool,
+}
+
+impl Position {
+    fn new(is_first: bool, can_leave: bool) -> Self {
+        Self {
+            next: 0,
+            is_first,
+            can_leave,
+            is_left_behind: false,
+            gave_way: false,
+        }
+    }
 }
 
 /// The origin's body, whatever it is.
@@ -70,7 +88,12 @@ impl Transfer {
         lead: Lead,
         head: Arc<StoredHead>,
     ) -> Reader {
+        let storing = match &capture {
+            Some(_) => Storing::Accepted,
+            None => Storing::Refused(Reason::BackendUnavailable),
+        };
         let transfer = Arc::new(Self {
+            storing,
             state: Mutex::new(State {
                 body: Some(body),
                 capture,
@@ -79,12 +102,8 @@ impl Transfer {
                 kept: 0,
                 trailers: None,
                 is_broken: false,
-                readers: vec![Some(Position {
-                    next: 0,
-                    is_first: true,
-                    can_leave: false,
-                    is_left_behind: false,
-                })],
+                readers: vec![Some(Position::new(true, false))],
+                waiting: lead.waiting().clone(),
                 lead: Some(lead),
             }),
             wakers: Arc::default(),
@@ -112,12 +131,7 @@ impl Transfer {
         if state.first > 0 || state.is_broken {
             return None;
         }
-        let position = Position {
-            next: 0,
-            is_first: false,
-            can_leave,
-            is_left_behind: false,
-        };
+        let position = Position::new(false, can_leave);
         let free = state.readers.iter().position(Option::is_none);
         // The number of the first reader stays its own.
         let number = match free.filter(|free| *free > 0) {
@@ -137,6 +151,11 @@ impl Transfer {
             given: 0,
             is_over: false,
         })
+    }
+
+    /// One of those who waited for it reads it now, or has left.
+    pub(crate) fn is_awaited_by_one_less(&self) {
+        self.lock().forget();
     }
 
     /// Whether it will never be whole.
@@ -180,6 +199,11 @@ impl Reader {
         self.given
     }
 
+    /// Whether it is stored on its way.
+    pub(crate) fn storing(&self) -> Storing {
+        self.transfer.storing
+    }
+
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Read> {
         if self.is_over {
             return Poll::Ready(Read::End);
@@ -209,8 +233,12 @@ impl Reader {
             }
             if let Some(chunk) = state.chunks.get(position.next - state.first) {
                 let chunk = chunk.clone();
+                let was_slowest = position.next == state.first;
                 position.next += 1;
-                state.forget();
+                position.gave_way = false;
+                if was_slowest {
+                    state.forget();
+                }
                 return Poll::Ready(Read::Frame(Frame::data(chunk)));
             }
             let is_first = position.is_first;
@@ -220,6 +248,11 @@ impl Reader {
                     Some(trailers) => Read::Frame(Frame::trailers(trailers.clone())),
                     None => Read::End,
                 });
+            }
+            if !position.gave_way && !state.has_room() {
+                state.give_way(self.number);
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
             if !state.make_room() && !is_first {
                 // All that is kept is for the first reader, who is slower.
@@ -299,6 +332,7 @@ impl Drop for Reader {
         if let Some(reader) = state.readers.get_mut(self.number) {
             *reader = None;
         }
+        state.forget();
         let left = state
             .readers
             .iter()
@@ -363,13 +397,13 @@ impl State {
         }
     }
 
-    /// Forgets what all have read, where there is too much.
+    /// Forgets what all have read, where there is too much for others to join.
     fn forget(&mut self) {
-        if self.kept < WINDOW {
+        if self.first == 0 && self.kept < WINDOW {
             return;
         }
         let slowest = self.slowest();
-        while self.kept >= WINDOW && self.first < slowest {
+        while self.first < slowest {
             let Some(chunk) = self.chunks.pop_front() else {
                 return;
             };
@@ -390,14 +424,31 @@ impl State {
             .unwrap_or(all)
     }
 
-    /// Leaves the slowest behind until there is room; whether there is.
-    fn make_room(&mut self) -> bool {
+    /// Whether there is room for more.
+    fn has_room(&mut self) -> bool {
         self.forget();
+        self.kept < self.most()
+    }
+
+    /// Takes note that a reader lets the others go first.
+    fn give_way(&mut self, number: usize) {
+        if let Some(Some(position)) = self.readers.get_mut(number) {
+            position.gave_way = true;
+        }
+    }
+
+    /// How much is kept at most.
+    fn most(&self) -> usize {
         let is_bound = |position: &Position| !position.is_first && !position.can_leave;
-        let most = match self.is_awaited() || self.reading().any(is_bound) {
+        match self.is_awaited() || self.reading().any(is_bound) {
             true => LONG_WINDOW,
             false => WINDOW,
-        };
+        }
+    }
+
+    /// Leaves the slowest behind until there is room; whether there is.
+    fn make_room(&mut self) -> bool {
+        let most = self.most();
         while self.kept >= most {
             let slowest = self.slowest();
             if self
@@ -416,7 +467,7 @@ impl State {
 
     /// Whether there are some who wait for it, and have not seen yet that it is there.
     fn is_awaited(&self) -> bool {
-        self.first == 0 && self.lead.as_ref().is_some_and(Lead::is_awaited)
+        self.first == 0 && self.waiting.load(Ordering::Relaxed) > 0
     }
 
     fn reading(&self) -> impl Iterator<Item = &Position> {
