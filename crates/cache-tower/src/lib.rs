@@ -48,5 +48,6 @@ mod lease;
 mod reader;
 mod rest;
 mod revalidations;
+mod together;
 mod transfer;
 mod work;
