@@ -42,7 +42,7 @@ impl<S> CachedClient<WithUrl<Cache<S>>> {
     /// A cache around this service: an [`HttpClient`] with layers that go inside the cache.
     pub fn around(service: S, cache: CacheLayer) -> Self {
         Self {
-            service: WithUrl::new(cache.layer(service)),
+            service: WithUrl::new(cache.empty_body(Body::default).layer(service)),
         }
     }
 }

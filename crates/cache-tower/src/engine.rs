@@ -27,6 +27,7 @@ use crate::future::ResponseFuture;
 use crate::health::{Doing, Health};
 use crate::rest::Rest;
 use crate::revalidations::Revalidations;
+use crate::second::EmptyBodies;
 use crate::together::Turn;
 use crate::transfer::Transfer;
 use crate::work::Work;
@@ -47,6 +48,7 @@ pub(crate) struct Engine {
     pub(crate) distrust: Arc<Distrust>,
     pub(crate) health: Arc<Health>,
     pub(crate) background: Background,
+    pub(crate) empty_bodies: EmptyBodies,
 }
 
 impl Engine {
@@ -65,6 +67,7 @@ impl Engine {
             distrust: Arc::default(),
             health: Arc::default(),
             background: Background::new(256),
+            empty_bodies: EmptyBodies::default(),
         }
     }
 }
@@ -307,7 +310,12 @@ impl<S> Exchange<S> {
         match step {
             Step::Reuse(reuse) => Ok(self.reuse(reuse, request, now)),
             Step::ReuseWhileRevalidating(reuse, forward) => {
-                let response = self.engine.answer(reuse, now);
+                let second = match reuse.is_remote() {
+                    true => self.engine.empty_bodies.second(&request),
+                    false => None,
+                };
+                let info = reuse.info(now);
+                let response = self.respond(reuse, info, second, now);
                 self.revalidate_in_background(forward, request);
                 Ok(response)
             }
@@ -321,8 +329,7 @@ impl<S> Exchange<S> {
         }
     }
 
-    /// A stored response as the answer. Where its body is in a store that may go away meanwhile, the
-    /// request, which was not sent, is kept for the rest of it.
+    /// A stored response as the answer, to a request that was not sent.
     fn reuse<ReqBody, ResBody>(
         &self,
         reuse: Reuse,
@@ -335,14 +342,33 @@ impl<S> Exchange<S> {
         ReqBody: Send + 'static,
         ResBody: Send + 'static,
     {
+        let info = reuse.info(now);
+        self.respond(reuse, info, Some(request), now)
+    }
+
+    /// A stored response as the answer. Where its body is in a store that may go away meanwhile, a
+    /// request is kept for the rest of it.
+    fn respond<ReqBody, ResBody>(
+        &self,
+        reuse: Reuse,
+        info: CacheInfo,
+        request: Option<Request<ReqBody>>,
+        now: SystemTime,
+    ) -> Response<CacheBody<ResBody>>
+    where
+        S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
+        S::Future: Send,
+        ReqBody: Send + 'static,
+        ResBody: Send + 'static,
+    {
         let continuation = reuse.continuation().filter(|_| reuse.is_remote());
-        let response = self.engine.answer(reuse, now);
-        match continuation {
-            Some(continuation) => {
+        let response = self.engine.respond(reuse, info, now);
+        match (continuation, request) {
+            (Some(continuation), Some(request)) => {
                 let rest = Rest::new(continuation, self.inner.clone(), request);
                 response.map(|body: CacheBody<ResBody>| body.or_rest(rest))
             }
-            None => response,
+            _ => response,
         }
     }
 
@@ -354,9 +380,15 @@ impl<S> Exchange<S> {
         lead: Option<Lead>,
     ) -> Result<Response<CacheBody<ResBody>>, S::Error>
     where
-        S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+        S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
+        S::Future: Send,
+        ReqBody: Send + 'static,
         ResBody: Body<Error: Into<BoxError>> + Send + 'static,
     {
+        let second = match forward.may_answer_remotely() {
+            true => self.engine.empty_bodies.second(&request),
+            false => None,
+        };
         forward.prepare(request.headers_mut());
         let why = forward.reason();
         let token = forward.stored_token();
@@ -369,7 +401,7 @@ impl<S> Exchange<S> {
                     Some(reuse) => {
                         debug!("the origin gave no response, and a stored one stands in");
                         let info = reuse.info(now).with_forward(why, None);
-                        Ok(self.engine.respond(reuse, info, now))
+                        Ok(self.respond(reuse, info, second, now))
                     }
                     None => Err(error),
                 };
@@ -419,7 +451,7 @@ impl<S> Exchange<S> {
                 self.keep_up(upkeep, now).await;
                 drop(lead);
                 let info = reuse.info(now).with_forward(why, status);
-                Ok(self.engine.respond(reuse, info, now))
+                Ok(self.respond(reuse, info, second, now))
             }
             AfterForward::Pass(why_not_stored, upkeep) => {
                 if let Some(lead) = lead {
@@ -484,7 +516,7 @@ impl<S> Exchange<S> {
         forward: Forward,
         request: Request<ReqBody>,
     ) where
-        S: Service<Request<ReqBody>, Response = Response<ResBody>> + Send + 'static,
+        S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
         S::Future: Send,
         S::Error: Send,
         ReqBody: Body + Send + 'static,

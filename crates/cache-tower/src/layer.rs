@@ -83,6 +83,18 @@ impl CacheLayer {
         self
     }
 
+    /// Tells how a request body of this type is made that has no content, such as `Body::default`.
+    ///
+    /// A stored body that the store loses on its way goes on from the origin, which takes a request to
+    /// ask with. Where one was sent already, to validate the response, there has to be a second.
+    /// `Empty<Bytes>`, `Full<Bytes>`, `String` and `()` are known; with a type that is not, the body then
+    /// ends with an error.
+    #[must_use]
+    pub fn empty_body<B: 'static>(mut self, make: fn() -> B) -> Self {
+        Arc::make_mut(&mut self.engine).empty_bodies.add(make);
+        self
+    }
+
     /// How many tasks go on in the background at most: validations, and responses that are being made
     /// visible in a store that takes its time. What is more is left undone. Default: 256.
     #[must_use]

@@ -17,6 +17,7 @@
 mod layer;
 pub use layer::CacheLayer;
 
+mod second;
 mod service;
 pub use service::Cache;
 

@@ -10,7 +10,7 @@ use http::{Method, StatusCode};
 
 use super::ResponseHead;
 use super::reuse::{Answering, Reuse};
-use crate::backend::{Entry, Token};
+use crate::backend::{Entry, Source, Token};
 use crate::key::PrimaryKey;
 use crate::mode::CacheMode;
 use crate::policy::Policy;
@@ -128,6 +128,14 @@ impl Forward {
     #[must_use]
     pub fn stored_token(&self) -> Option<Token> {
         self.stored.as_ref().map(|entry| entry.token)
+    }
+
+    /// Whether the answer to the caller may be a stored response whose body is still in the store.
+    #[must_use]
+    pub fn may_answer_remotely(&self) -> bool {
+        let stored = self.stored.as_ref();
+        !self.is_for_nobody
+            && stored.is_some_and(|entry| matches!(entry.body.source(), Source::Remote(_)))
     }
 
     /// Changes the fields of the request into those to send: our validators in the place of the
