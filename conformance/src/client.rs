@@ -72,10 +72,10 @@ impl Client {
 
     /// The connection of the request before, if it can be used once more.
     async fn connect(&mut self) -> io::Result<Wire> {
-        if let Some(mut wire) = self.wire.take() {
-            if !wire.is_spent().await {
-                return Ok(wire);
-            }
+        if let Some(mut wire) = self.wire.take()
+            && !wire.is_spent().await
+        {
+            return Ok(wire);
         }
         Wire::new(TcpStream::connect(self.address).await?)
     }
