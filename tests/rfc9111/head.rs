@@ -130,6 +130,8 @@ fn an_error_to_head_leaves_the_stored_get() {
         .miss()
         .status(503);
     cache.send("HEAD", "/").origin_fails().stale_hit().body("");
+    // An origin that failed is spared for a while.
+    cache.wait(5);
     cache
         .get("/")
         .origin(not_modified())

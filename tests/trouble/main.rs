@@ -4,6 +4,8 @@
 mod breaker;
 mod cancellation;
 mod coalescing;
+mod early;
+mod fail_mode;
 mod invalidation;
 mod judging;
 mod leaders;

@@ -1,5 +1,6 @@
 //! A store that does what a test wants: fail, hang, take its time, swallow, and lose bodies.
 
+use std::collections::HashMap;
 use std::future::pending;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use bytes::{Bytes, BytesMut};
 use cache_core::{
     Answer, Backend, BackendError, BackendErrorKind, BodyWriter, BoxFuture, Candidates, Entry,
-    PrimaryKey, Query, ReadBody, Source, StoredBody, StoredHead,
+    Lease, PrimaryKey, Query, ReadBody, Source, StoredBody, StoredHead, Token,
 };
 use cache_memory::MemoryBackend;
 use http::HeaderMap;
@@ -20,8 +21,16 @@ pub(crate) struct Store {
     memory: MemoryBackend,
     is_late: bool,
     keeps_nothing: bool,
+    leases: Option<Arc<Mutex<Leases>>>,
     script: Arc<Mutex<Script>>,
     reads: Option<Reads>,
+}
+
+/// The tokens of the leases that are held, and the last one that was given.
+#[derive(Debug, Default)]
+struct Leases {
+    held: HashMap<Vec<u8>, Token>,
+    last: u128,
 }
 
 #[derive(Debug, Default)]
@@ -60,6 +69,21 @@ impl Store {
             keeps_nothing: true,
             ..Self::default()
         }
+    }
+
+    /// One that grants a lease to one at a time, for as long as that one wants.
+    pub(crate) fn leasing() -> Self {
+        Self {
+            leases: Some(Arc::default()),
+            ..Self::default()
+        }
+    }
+
+    /// How many leases are held.
+    pub(crate) fn leases(&self) -> usize {
+        let leases = self.leases.as_ref().expect("a store that leases");
+        let leases = leases.lock().unwrap_or_else(PoisonError::into_inner);
+        leases.held.len()
     }
 
     /// One whose bodies stay in it until they are read.
@@ -192,6 +216,39 @@ impl Backend for Store {
         self.run(Operation::Freshen, move || {
             self.memory.freshen(entry, head, now)
         })
+    }
+
+    fn lease<'a>(
+        &'a self,
+        key: &'a PrimaryKey,
+        _: Duration,
+    ) -> Answer<'a, Result<Lease, BackendError>> {
+        let Some(leases) = &self.leases else {
+            return Answer::Now(Ok(Lease::Granted(Token(0))));
+        };
+        let mut leases = leases.lock().unwrap_or_else(PoisonError::into_inner);
+        if leases.held.contains_key(key.as_bytes()) {
+            return Answer::Now(Ok(Lease::Taken));
+        }
+        leases.last += 1;
+        let token = Token(leases.last);
+        leases.held.insert(key.as_bytes().to_vec(), token);
+        Answer::Now(Ok(Lease::Granted(token)))
+    }
+
+    fn end_lease<'a>(
+        &'a self,
+        key: &'a PrimaryKey,
+        token: Token,
+        _: Option<Duration>,
+    ) -> Answer<'a, Result<(), BackendError>> {
+        if let Some(leases) = &self.leases {
+            let mut leases = leases.lock().unwrap_or_else(PoisonError::into_inner);
+            if leases.held.get(key.as_bytes()) == Some(&token) {
+                leases.held.remove(key.as_bytes());
+            }
+        }
+        Answer::Now(Ok(()))
     }
 
     fn remove<'a>(&'a self, entry: &'a Entry) -> Answer<'a, Result<(), BackendError>> {

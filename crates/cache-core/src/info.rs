@@ -48,7 +48,9 @@ pub enum Outcome {
     Miss,
     /// The cache kept out of it.
     Bypass,
-    /// Answered 504: nothing stored satisfies the request, and it wants nothing else.
+    /// Answered by the cache itself, without a stored response: 504 where none satisfies the request,
+    /// and it wants nothing else; 503 where the store is away, and the origin is not to be asked for
+    /// what it may have.
     Unsatisfiable,
 }
 

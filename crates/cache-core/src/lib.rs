@@ -7,7 +7,7 @@
 //! An exchange starts with [`Begin::new`] and goes on by consuming its states.
 
 mod policy;
-pub use policy::{Policy, Retention};
+pub use policy::{InvalidFraction, Policy, Retention};
 
 mod key;
 pub use key::{Digest, Partition, PartitionFn, PrimaryKey, Secret};
@@ -45,4 +45,5 @@ pub use header::range::Part;
 
 mod rules;
 pub use rules::freshness::{Freshness, LifetimeSource};
+pub use rules::reuse::Failure;
 pub use rules::storing::content_length;

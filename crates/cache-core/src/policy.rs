@@ -1,5 +1,7 @@
 //! The settings that the rules read.
 
+use std::error::Error;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +42,7 @@ pub struct Policy {
     pub(crate) stale_while_revalidate: Option<Duration>,
     pub(crate) stale_if_error: Option<Duration>,
     pub(crate) always_revalidate: bool,
+    pub(crate) early_refresh: Option<f64>,
     pub(crate) max_body_bytes: u64,
     pub(crate) max_head_bytes: usize,
 }
@@ -110,6 +113,7 @@ impl Policy {
             stale_while_revalidate: None,
             stale_if_error: None,
             always_revalidate: false,
+            early_refresh: None,
             max_body_bytes: 16 << 20,
             max_head_bytes: 64 << 10,
         }
@@ -244,6 +248,34 @@ impl Policy {
         self
     }
 
+    /// The fraction of its lifetime after which a response that is asked for is brought up to date in
+    /// the background, while it is still served, so that what is asked for often never becomes stale:
+    /// 0.8 is a good one. Default: none.
+    ///
+    /// It happens at a point between this fraction and the middle of what is left behind it, which
+    /// differs from response to response and from process to process, so that not all ask at once. As
+    /// with `stale-while-revalidate` each response is asked for once at a time. What is `immutable` is
+    /// left as it is (RFC 8246), and so is what a request finds that is not in the default mode.
+    ///
+    /// ```
+    /// # use cache_core::Policy;
+    /// let policy = Policy::shared().early_refresh(0.8)?;
+    /// # let _ = policy;
+    /// assert!(Policy::shared().early_refresh(80.0).is_err());
+    /// # Ok::<(), cache_core::InvalidFraction>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Where it is not between 0 and 1.
+    pub fn early_refresh(mut self, fraction: f64) -> Result<Self, InvalidFraction> {
+        if !(fraction > 0.0 && fraction < 1.0) {
+            return Err(InvalidFraction(fraction));
+        }
+        self.early_refresh = Some(fraction);
+        Ok(self)
+    }
+
     /// The longest body that is stored, in bytes; a longer one passes through. Default: 16 MiB.
     #[must_use]
     pub fn max_body_bytes(mut self, bytes: u64) -> Self {
@@ -285,6 +317,22 @@ const SECRET_PARAMETERS: [&str; 16] = [
     "x-amz-signature",
     "x-goog-signature",
 ];
+
+/// A number that is not a part of a lifetime.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct InvalidFraction(f64);
+
+impl fmt::Display for InvalidFraction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} is no fraction of a lifetime; write a number between 0 and 1, such as 0.8",
+            self.0
+        )
+    }
+}
+
+impl Error for InvalidFraction {}
 
 impl Default for Policy {
     /// [`Policy::private`].

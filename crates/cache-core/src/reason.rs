@@ -12,6 +12,8 @@ pub enum Reason {
     Fresh,
     /// The stored response was validated by the origin.
     Validated,
+    /// Fresh, but near the end of its lifetime; it is brought up to date in the background.
+    EarlyRefresh,
     /// Stale, within `stale-while-revalidate`; a validation runs in the background.
     StaleWhileRevalidate,
     /// Stale, within `stale-if-error`, and the origin answered with an error.
@@ -114,7 +116,9 @@ impl Reason {
             Self::VaryMiss => "vary-miss",
             Self::PartialMiss => "partial",
             Self::BackendUnavailable => "miss",
-            Self::Stale | Self::ResponseNoCache | Self::AlwaysRevalidate => "stale",
+            Self::Stale | Self::ResponseNoCache | Self::AlwaysRevalidate | Self::EarlyRefresh => {
+                "stale"
+            }
             Self::RequestNoCache | Self::RequestMaxAge | Self::RequestMinFresh | Self::Reload => {
                 "request"
             }
@@ -129,6 +133,9 @@ impl Reason {
         match self {
             Self::Fresh => "the stored response is fresh",
             Self::Validated => "the origin validated the stored response",
+            Self::EarlyRefresh => {
+                "fresh, but near the end of its lifetime; asking for it in the background"
+            }
             Self::StaleWhileRevalidate => {
                 "stale, within stale-while-revalidate; validating in the background"
             }

@@ -3,11 +3,13 @@
 use std::time::SystemTime;
 
 use cache_core::{CacheInfo, Outcome, Reason, Reuse, Storing};
-use http::{HeaderName, Response, StatusCode};
+use http::header::RETRY_AFTER;
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 use tracing::debug;
 
 use crate::body::CacheBody;
 use crate::engine::Engine;
+use crate::health::PAUSE;
 use crate::reader::Reader;
 
 impl Engine {
@@ -59,6 +61,17 @@ impl Engine {
             response,
             CacheInfo::unstored(Outcome::Unsatisfiable, reason, storing),
         )
+    }
+
+    /// 503: the store is away, and the origin is not asked for what may be in it.
+    pub(crate) fn unavailable<B>(&self) -> Response<CacheBody<B>> {
+        let mut response = Response::new(CacheBody::default());
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        let after = HeaderValue::from(PAUSE.as_secs());
+        response.headers_mut().insert(RETRY_AFTER, after);
+        let reason = Reason::BackendUnavailable;
+        let info = CacheInfo::unstored(Outcome::Unsatisfiable, reason, Storing::Refused(reason));
+        conclude(response, info)
     }
 
     /// Says what happened, to the caller and to the log, and where it is wanted in a field.

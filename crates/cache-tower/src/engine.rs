@@ -1,6 +1,8 @@
 //! The way of a request: the one place where policy, backend and inner service meet.
 
+use std::collections::hash_map::RandomState;
 use std::future::poll_fn;
+use std::hash::BuildHasher;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -8,8 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use cache_core::{
     AfterForward, AfterLookup, Answer, Backend, BackendError, Begin, CacheInfo, CacheName,
-    Candidates, Entry, Forward, Lookup, Outcome, Policy, Reason, RequestHead, Reuse, StoredHead,
-    Storing, Token, Unsafe, Upkeep,
+    Candidates, Entry, Failure, Forward, Lookup, Outcome, Policy, Reason, RequestHead, Reuse,
+    StoredHead, Storing, Token, Unsafe, Upkeep,
 };
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
@@ -22,13 +24,14 @@ use crate::budget::Budget;
 use crate::capture::Capture;
 use crate::clock::{Clock, SystemClock};
 use crate::distrust::Distrust;
+use crate::fail_mode::FailMode;
 use crate::flights::{Flights, Lead, Progress};
 use crate::future::ResponseFuture;
 use crate::health::{Doing, Health};
 use crate::rest::Rest;
 use crate::revalidations::Revalidations;
 use crate::second::EmptyBodies;
-use crate::together::Turn;
+use crate::together::{AnotherDoes, Turn};
 use crate::transfer::Transfer;
 use crate::work::Work;
 
@@ -43,8 +46,10 @@ pub(crate) struct Engine {
     pub(crate) cache_name: Option<CacheName>,
     pub(crate) coalescing_wait: Duration,
     pub(crate) lease: Option<Duration>,
+    pub(crate) fail_mode: FailMode,
+    pub(crate) early_seed: u64,
     pub(crate) flights: Arc<Flights>,
-    revalidations: Arc<Revalidations>,
+    pub(crate) revalidations: Arc<Revalidations>,
     pub(crate) distrust: Arc<Distrust>,
     pub(crate) health: Arc<Health>,
     pub(crate) background: Background,
@@ -62,8 +67,10 @@ impl Engine {
             cache_name: None,
             coalescing_wait: Duration::from_secs(5),
             lease: None,
+            fail_mode: FailMode::Open,
+            early_seed: RandomState::new().hash_one(()),
             flights: Arc::default(),
-            revalidations: Arc::default(),
+            revalidations: Arc::new(Revalidations::new(Duration::from_secs(5))),
             distrust: Arc::default(),
             health: Arc::default(),
             background: Background::new(256),
@@ -99,10 +106,13 @@ where
         Begin::Lookup(lookup) if !engine.health.may_ask(now) => {
             Step::from(lookup.next_without_store(&head))
         }
-        Begin::Lookup(lookup) => match engine.look_up_now(&lookup, head, now) {
-            Some(found) => Step::from(engine.judge(lookup, &head, found, now)),
-            None => return ResponseFuture::waiting(exchange().look_up(lookup, request, now)),
-        },
+        Begin::Lookup(lookup) => {
+            let lookup = lookup.refreshing_early(engine.early_seed);
+            match engine.look_up_now(&lookup, head, now) {
+                Some(found) => Step::from(engine.judge(lookup, &head, found, now)),
+                None => return ResponseFuture::waiting(exchange().look_up(lookup, request, now)),
+            }
+        }
         Begin::Forward(forward) => Step::Forward(forward),
         Begin::Unsafe(unsafe_method) => Step::Unsafe(unsafe_method),
         Begin::Unsatisfiable(reason) => Step::Unsatisfiable(reason),
@@ -172,6 +182,12 @@ impl Engine {
         }
     }
 
+    /// Whether a request is kept from the origin, which it would have to be sent to because the store is
+    /// away.
+    fn is_closed_to(&self, forward: &Forward) -> bool {
+        forward.reason() == Reason::BackendUnavailable && self.fail_mode == FailMode::Closed
+    }
+
     /// Takes note of how writing to the store ended.
     pub(crate) fn note_writing<T>(&self, done: &Result<T, BackendError>) {
         self.health.note(Doing::Writing, done, self.clock.now());
@@ -225,19 +241,17 @@ impl Engine {
     }
 
     /// Takes note that the origin failed where it was asked about a stored response.
-    fn spare_origin(&self, stored: Option<Token>, now: SystemTime) {
+    fn spare_origin(&self, stored: Option<Token>, failure: Failure, now: SystemTime) {
         if let Some(token) = stored {
-            self.revalidations.fail(token, now);
+            self.revalidations.fail(token, failure, now);
         }
     }
 
     /// The stored response that answers while the origin, which failed a moment ago, is spared.
     pub(crate) fn spare(&self, forward: &Forward, now: SystemTime) -> Option<Reuse> {
         let token = forward.stored_token()?;
-        if !self.revalidations.failed(token, now) {
-            return None;
-        }
-        forward.without_asking(now)
+        let failure = self.revalidations.failed(token, now)?;
+        forward.without_asking(failure, now)
     }
 }
 
@@ -296,6 +310,9 @@ impl<S> Exchange<S> {
         ResBody: Body<Error: Into<BoxError>> + Send + 'static,
     {
         let (step, request) = match step {
+            Step::Forward(forward) if self.engine.is_closed_to(&forward) => {
+                return Ok(self.engine.unavailable());
+            }
             Step::Forward(forward) if forward.can_be_shared() => {
                 if let Some(reuse) = self.engine.spare(&forward, now) {
                     return Ok(self.reuse(reuse, request, now));
@@ -361,7 +378,10 @@ impl<S> Exchange<S> {
         ReqBody: Send + 'static,
         ResBody: Send + 'static,
     {
-        let continuation = reuse.continuation().filter(|_| reuse.is_remote());
+        let is_closed = self.engine.fail_mode == FailMode::Closed;
+        let continuation = reuse
+            .continuation()
+            .filter(|_| reuse.is_remote() && !is_closed);
         let response = self.engine.respond(reuse, info, now);
         match (continuation, request) {
             (Some(continuation), Some(request)) => {
@@ -396,7 +416,7 @@ impl<S> Exchange<S> {
             Ok(response) => response,
             Err(error) => {
                 let now = self.engine.clock.now();
-                self.engine.spare_origin(token, now);
+                self.engine.spare_origin(token, Failure::Disconnected, now);
                 return match forward.next_without_response(now) {
                     Some(reuse) => {
                         debug!("the origin gave no response, and a stored one stands in");
@@ -410,7 +430,7 @@ impl<S> Exchange<S> {
         let now = self.engine.clock.now();
         let status = Some(response.status());
         if response.status().is_server_error() {
-            self.engine.spare_origin(token, now);
+            self.engine.spare_origin(token, Failure::ErrorResponse, now);
         }
         match forward.next(&self.engine.policy, (&response).into(), now) {
             AfterForward::Store(head) => {
@@ -533,6 +553,10 @@ impl<S> Exchange<S> {
         };
         let background = self.engine.background.clone();
         let task = background.spawn(async move {
+            let _lease = match self.lease_in_background(&forward, (&request).into()).await {
+                Ok(lease) => lease,
+                Err(AnotherDoes) => return,
+            };
             let response = self.forward(forward, request, None).await;
             match response {
                 // What is stored becomes visible when it has been read.

@@ -3,7 +3,7 @@
 
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cache_core::{BackendError, BackendErrorKind};
 use tracing::{debug, info, warn};
@@ -104,4 +104,5 @@ fn millis(now: SystemTime) -> u64 {
 const FAILURES: u32 = 5;
 
 /// For how long.
+pub(crate) const PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_MILLIS: u64 = 1_000;

@@ -9,6 +9,8 @@ use tower_layer::Layer;
 use crate::background::Background;
 use crate::clock::Clock;
 use crate::engine::Engine;
+use crate::fail_mode::FailMode;
+use crate::revalidations::Revalidations;
 use crate::service::Cache;
 
 /// Puts a [`Cache`] around a service.
@@ -92,6 +94,22 @@ impl CacheLayer {
     #[must_use]
     pub fn empty_body<B: 'static>(mut self, make: fn() -> B) -> Self {
         Arc::make_mut(&mut self.engine).empty_bodies.add(make);
+        self
+    }
+
+    /// What becomes of requests while the store is away. Default: [`FailMode::Open`], they go to the
+    /// origin.
+    #[must_use]
+    pub fn fail_mode(mut self, mode: FailMode) -> Self {
+        Arc::make_mut(&mut self.engine).fail_mode = mode;
+        self
+    }
+
+    /// For how long an origin that failed to validate a stored response is not asked again for it, and
+    /// the stale one stands in, as far as it may. Default: 5 seconds. Zero: it is asked each time.
+    #[must_use]
+    pub fn failure_pause(mut self, pause: Duration) -> Self {
+        Arc::make_mut(&mut self.engine).revalidations = Arc::new(Revalidations::new(pause));
         self
     }
 

@@ -21,6 +21,9 @@ mod second;
 mod service;
 pub use service::Cache;
 
+mod fail_mode;
+pub use fail_mode::FailMode;
+
 mod flights;
 mod future;
 mod health;
@@ -33,8 +36,8 @@ mod clock;
 pub use clock::{Clock, SystemClock};
 
 pub use cache_core::{
-    Backend, CacheInfo, CacheMode, CacheName, InvalidCacheName, Outcome, Partition, Policy, Reason,
-    RequestHead, Retention, Secret, Storing,
+    Backend, CacheInfo, CacheMode, CacheName, InvalidCacheName, InvalidFraction, Outcome,
+    Partition, Policy, Reason, RequestHead, Retention, Secret, Storing,
 };
 #[cfg(feature = "memory")]
 pub use cache_memory::{InvalidCapacity, MemoryBackend};

@@ -5,11 +5,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use cache_core::Token;
+use cache_core::{Failure, Token};
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Revalidations {
     known: Mutex<HashMap<Token, State>>,
+    /// For how long an origin that failed is not asked again for the same.
+    pause: Duration,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -18,17 +20,25 @@ enum State {
     /// The origin failed; it is left alone until then.
     Failed {
         until: SystemTime,
+        failure: Failure,
     },
 }
 
 impl Revalidations {
+    pub(crate) fn new(pause: Duration) -> Self {
+        Self {
+            known: Mutex::default(),
+            pause,
+        }
+    }
+
     /// A permit to validate it; `None`: that is being done already, or failed a short while ago.
     pub(crate) fn begin(self: &Arc<Self>, token: Token, now: SystemTime) -> Option<Permit> {
         self.change(|known| match known.get(&token) {
             Some(State::Running) => false,
-            Some(State::Failed { until }) if is_before(now, *until) => false,
+            Some(State::Failed { until, .. }) if self.is_before(now, *until) => false,
             _ => {
-                forget_old(known, now);
+                self.forget_old(known, now);
                 known.insert(token, State::Running);
                 true
             }
@@ -40,40 +50,41 @@ impl Revalidations {
     }
 
     /// Takes note that the origin could not validate it.
-    pub(crate) fn fail(&self, token: Token, now: SystemTime) {
-        let until = now.checked_add(PAUSE).unwrap_or(now);
+    pub(crate) fn fail(&self, token: Token, failure: Failure, now: SystemTime) {
+        let until = now.checked_add(self.pause).unwrap_or(now);
         self.change(|known| {
-            forget_old(known, now);
-            known.insert(token, State::Failed { until });
+            self.forget_old(known, now);
+            known.insert(token, State::Failed { until, failure });
         });
     }
 
-    /// Whether the origin could not validate it a short while ago.
-    pub(crate) fn failed(&self, token: Token, now: SystemTime) -> bool {
-        self.change(|known| {
-            matches!(known.get(&token), Some(State::Failed { until }) if is_before(now, *until))
+    /// How the origin failed to validate it a short while ago, if it did.
+    pub(crate) fn failed(&self, token: Token, now: SystemTime) -> Option<Failure> {
+        self.change(|known| match known.get(&token) {
+            Some(State::Failed { until, failure }) if self.is_before(now, *until) => Some(*failure),
+            _ => None,
         })
+    }
+
+    /// Whether it is before `until`, by a clock that was not set back meanwhile.
+    fn is_before(&self, now: SystemTime, until: SystemTime) -> bool {
+        until
+            .duration_since(now)
+            .is_ok_and(|left| !left.is_zero() && left <= self.pause)
+    }
+
+    fn forget_old(&self, known: &mut HashMap<Token, State>, now: SystemTime) {
+        if known.len() >= MOST {
+            known.retain(|_, state| match state {
+                State::Running => true,
+                State::Failed { until, .. } => self.is_before(now, *until),
+            });
+        }
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut HashMap<Token, State>) -> T) -> T {
         // Inserting and removing leave nothing half done, so poison means nothing.
         change(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// Whether it is before `until`, by a clock that was not set back meanwhile.
-fn is_before(now: SystemTime, until: SystemTime) -> bool {
-    until
-        .duration_since(now)
-        .is_ok_and(|left| !left.is_zero() && left <= PAUSE)
-}
-
-fn forget_old(known: &mut HashMap<Token, State>, now: SystemTime) {
-    if known.len() >= MOST {
-        known.retain(|_, state| match state {
-            State::Running => true,
-            State::Failed { until } => is_before(now, *until),
-        });
     }
 }
 
@@ -93,9 +104,6 @@ impl Drop for Permit {
         });
     }
 }
-
-/// For how long an origin that failed is not asked again for the same.
-const PAUSE: Duration = Duration::from_secs(5);
 
 /// When so many are known, those that mean nothing any more are forgotten.
 const MOST: usize = 1024;

@@ -31,6 +31,10 @@ pub(crate) enum Turn<ReqBody, Response> {
     Alone(Step, Request<ReqBody>),
 }
 
+/// Another process is asking the origin for the same, or has just done so.
+#[derive(Debug)]
+pub(crate) struct AnotherDoes;
+
 impl<S> Exchange<S> {
     /// Asks the origin, or waits for another who has asked for the same.
     pub(crate) async fn forward_together<ReqBody, ResBody>(
@@ -128,6 +132,7 @@ impl<S> Exchange<S> {
         let Begin::Lookup(lookup) = Begin::new(&self.engine.policy, &head, now) else {
             return None;
         };
+        let lookup = lookup.refreshing_early(self.engine.early_seed);
         let flights = &self.engine.flights;
         if is_leader
             && (self.all_ended == flights.all_ended()
@@ -187,6 +192,34 @@ impl<S> Exchange<S> {
             if let Some(step) = self.look_again(request, false).await {
                 return Err(step);
             }
+        }
+    }
+
+    /// The lease on asking the origin in the background, if there is one to be had.
+    pub(crate) async fn lease_in_background(
+        &mut self,
+        forward: &Forward,
+        request: RequestHead<'_>,
+    ) -> Result<Option<HeldLease>, AnotherDoes> {
+        let engine = self.engine.clone();
+        let Some(time) = engine.lease else {
+            return Ok(None);
+        };
+        self.budget = Budget::new(engine.backend_timeout);
+        let leasing = engine.backend.lease(forward.key(), time);
+        let leased = self.budget.spend("leasing", leasing).await;
+        engine.note_writing(&leased);
+        match leased {
+            Ok(Lease::Granted(token)) => {
+                let lease = HeldLease::new(&engine, forward.key(), token);
+                // Another may have had it since the store was asked.
+                match self.look_again(request, false).await {
+                    Some(Step::Reuse(_)) => Err(AnotherDoes),
+                    _ => Ok(Some(lease)),
+                }
+            }
+            Ok(Lease::Taken) => Err(AnotherDoes),
+            _ => Ok(None),
         }
     }
 

@@ -160,11 +160,11 @@ impl Forward {
         }
     }
 
-    /// The stored response that may answer in the place of an origin that failed a moment ago, and is
-    /// not asked again so soon (RFC 5861 §4).
+    /// The stored response that may answer in the place of an origin that failed so a moment ago, and
+    /// is not asked again so soon (RFC 9111 §4.2.4, RFC 5861 §4).
     #[must_use]
-    pub fn without_asking(&self, now: SystemTime) -> Option<Reuse> {
-        self.stand_in(Failure::ErrorResponse, now)
+    pub fn without_asking(&self, failure: Failure, now: SystemTime) -> Option<Reuse> {
+        self.stand_in(failure, now)
     }
 
     /// Judges the response of the origin (RFC 9111 §3 and §4.3.3).
@@ -191,6 +191,10 @@ impl Forward {
         if is_error(received.status) {
             if let Some(reuse) = self.stand_in(Failure::ErrorResponse, now) {
                 return AfterForward::Reuse(reuse, Upkeep::Nothing);
+            }
+            if self.reason == Reason::EarlyRefresh {
+                // What is stored is fresh still, and no error takes its place.
+                return AfterForward::Pass(Reason::EarlyRefresh, Upkeep::Nothing);
             }
         }
         if self.asked.method == Method::HEAD {

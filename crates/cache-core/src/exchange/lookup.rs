@@ -15,7 +15,7 @@ use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::request::{Fields, RequestHead};
 use crate::rules::conditional::Validators;
-use crate::rules::reuse::{Reusing, reuse};
+use crate::rules::reuse::{Reusing, is_due_early, reuse};
 use crate::rules::selection::Selector;
 use crate::rules::storing::Asked;
 use crate::stored::StoredHead;
@@ -29,6 +29,7 @@ pub struct Lookup {
     pub(super) mode: CacheMode,
     pub(super) is_head: bool,
     pub(super) asked_at: SystemTime,
+    pub(super) early: Option<u64>,
 }
 
 /// What may follow a look into the store.
@@ -40,7 +41,8 @@ pub struct Lookup {
 pub enum AfterLookup {
     /// Answer with it.
     Reuse(Reuse),
-    /// Answer with it, and validate it in the background with the request itself.
+    /// Answer with it, and validate it in the background with the request itself: it is stale, or will
+    /// be soon.
     ReuseWhileRevalidating(Reuse, Forward),
     /// Ask the origin.
     Forward(Forward),
@@ -59,6 +61,16 @@ impl Lookup {
     #[must_use]
     pub fn query<'a>(&'a self, policy: &'a Policy, request: RequestHead<'a>) -> Query<'a> {
         Query::new(policy, &self.key, request)
+    }
+
+    /// The same, where what is found may be brought up to date before it is stale, if the policy says
+    /// so. The seed is the process's: by it is drawn when that is due.
+    #[must_use]
+    pub fn refreshing_early(self, seed: u64) -> Self {
+        Self {
+            early: Some(seed),
+            ..self
+        }
     }
 
     /// Selects among what was found, and judges it (RFC 9111 §4).
@@ -98,14 +110,14 @@ impl Lookup {
             return self.forward(request, None, reason);
         };
         match reuse(policy, &self.directives, self.mode, &entry.head, now) {
+            Reusing::Allowed(Reason::Fresh) if self.refreshes_early(policy, entry, now) => {
+                let reuse = self.reuse(request, entry, Reason::EarlyRefresh);
+                self.while_revalidating(request, reuse, Reason::EarlyRefresh)
+            }
             Reusing::Allowed(reason) => AfterLookup::Reuse(self.reuse(request, entry, reason)),
             Reusing::AllowedWhileRevalidating => {
                 let reuse = self.reuse(request, entry, Reason::StaleWhileRevalidate);
-                let validators = Validators::of(&entry.head);
-                let asked = self.ask(request);
-                let forward = Forward::new(asked, Some(entry.clone()), validators, Reason::Stale);
-                let forward = forward.for_nobody();
-                AfterLookup::ReuseWhileRevalidating(reuse, forward)
+                self.while_revalidating(request, reuse, Reason::Stale)
             }
             Reusing::Refused(reason) => self.forward(request, Some(entry.clone()), reason),
         }
@@ -115,6 +127,27 @@ impl Lookup {
     #[must_use]
     pub fn next_without_store(self, request: &RequestHead<'_>) -> AfterLookup {
         self.forward(request, None, Reason::BackendUnavailable)
+    }
+
+    fn refreshes_early(&self, policy: &Policy, entry: &Entry, now: SystemTime) -> bool {
+        let Some(seed) = self.early.filter(|_| policy.early_refresh.is_some()) else {
+            return false;
+        };
+        self.mode == CacheMode::Default
+            && !self.directives.only_if_cached
+            && is_due_early(policy, &entry.head, entry.token, seed, now)
+    }
+
+    fn while_revalidating(
+        self,
+        request: &RequestHead<'_>,
+        reuse: Reuse,
+        reason: Reason,
+    ) -> AfterLookup {
+        let entry = reuse.entry().clone();
+        let validators = Validators::of(&entry.head);
+        let forward = Forward::new(self.ask(request), Some(entry), validators, reason);
+        AfterLookup::ReuseWhileRevalidating(reuse, forward.for_nobody())
     }
 
     fn reuse(&self, request: &RequestHead<'_>, entry: &Entry, reason: Reason) -> Reuse {

@@ -127,6 +127,7 @@ impl Begin {
             mode: request.mode,
             is_head,
             asked_at: now,
+            early: None,
         };
         match without_lookup {
             None => Self::Lookup(lookup),

@@ -1,9 +1,10 @@
 //! Whether a stored response answers a request (RFC 9111 §4 and §4.2.4, RFC 5861).
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::StatusCode;
 
+use crate::backend::Token;
 use crate::header::age::DeltaSeconds;
 use crate::header::cache_control::RequestDirectives;
 use crate::mode::CacheMode;
@@ -103,9 +104,46 @@ fn covers(bound: DeltaSeconds, stale_for: Duration) -> bool {
     stale_for <= bound.duration()
 }
 
+/// Whether a fresh response is near enough to its end to be brought up to date in the background. Where
+/// that begins is drawn by the seed for each response, and again where it was freshened.
+pub(crate) fn is_due_early(
+    policy: &Policy,
+    stored: &StoredHead,
+    token: Token,
+    seed: u64,
+    now: SystemTime,
+) -> bool {
+    let Some(fraction) = policy.early_refresh else {
+        return false;
+    };
+    let Token(token) = token;
+    let received_at = stored.received_at.duration_since(UNIX_EPOCH);
+    let drawn = [
+        token as u64,
+        (token >> 64) as u64,
+        received_at.unwrap_or_default().as_nanos() as u64,
+    ]
+    .iter()
+    .fold(seed, |drawn, with| mix(drawn ^ with));
+    let drawn = (drawn >> 11) as f64 / (1_u64 << 53) as f64;
+    let begins = fraction + (1.0 - fraction) / 2.0 * drawn;
+    let freshness = &stored.freshness;
+    !freshness.immutable
+        && stored.age(now).as_secs_f64() >= freshness.lifetime.as_secs_f64() * begins
+}
+
+/// One step of SplitMix64.
+fn mix(state: u64) -> u64 {
+    let mut mixed = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
 /// Why the origin gave no usable response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Failure {
+#[expect(clippy::exhaustive_enums, reason = "the engine has to tell them apart")]
+pub enum Failure {
     /// No response at all.
     Disconnected,
     /// One of the errors of RFC 5861 §4.
