@@ -2,6 +2,7 @@
 
 mod memory {
     kit::backend_contract!(cache_memory::MemoryBackend::default());
+    kit::management_contract!(cache_memory::MemoryBackend::default());
 }
 
 mod memory_of_one_shard {

@@ -24,6 +24,7 @@ pub use log::Log;
 
 pub mod contract;
 pub mod held;
+pub mod management;
 
 #[cfg(unix)]
 pub mod redis;

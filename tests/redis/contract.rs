@@ -60,6 +60,7 @@ mod unix_socket {
     }
 
     kit::backend_contract!(backend().await);
+    kit::management_contract!(backend().await);
 }
 
 /// What is larger than 1 KiB does not stand behind its head.
@@ -75,6 +76,7 @@ mod small_inline_limit {
     }
 
     kit::backend_contract!(backend().await);
+    kit::management_contract!(backend().await);
 }
 
 /// Nothing but what is empty stands behind its head.
@@ -90,6 +92,7 @@ mod no_inline_limit {
     }
 
     kit::backend_contract!(backend().await);
+    kit::management_contract!(backend().await);
 }
 
 mod several_lanes {
@@ -104,6 +107,7 @@ mod several_lanes {
     }
 
     kit::backend_contract!(backend().await);
+    kit::management_contract!(backend().await);
 }
 
 mod tcp {
@@ -125,6 +129,7 @@ mod tcp {
     }
 
     kit::backend_contract!(backend().await);
+    kit::management_contract!(backend().await);
 }
 
 mod resp3 {
@@ -136,6 +141,7 @@ mod resp3 {
     }
 
     kit::backend_contract!(backend().await);
+    kit::management_contract!(backend().await);
 }
 
 mod tls {
@@ -155,6 +161,7 @@ mod tls {
     }
 
     kit::backend_contract!(backend().await);
+    kit::management_contract!(backend().await);
 }
 
 mod password {
@@ -172,6 +179,7 @@ mod password {
     }
 
     kit::backend_contract!(backend().await);
+    kit::management_contract!(backend().await);
 }
 
 /// A user who may do only what is needed.
@@ -190,6 +198,7 @@ mod least_rights {
     }
 
     kit::backend_contract!(backend().await);
+    kit::management_contract!(backend().await);
 }
 
 /// Three primaries, with a replica each.
@@ -212,6 +221,7 @@ mod cluster {
     }
 
     kit::backend_contract!(backend().await);
+    kit::management_contract!(backend().await);
 }
 
 mod sentinel {
@@ -233,4 +243,5 @@ mod sentinel {
     }
 
     kit::backend_contract!(backend().await);
+    kit::management_contract!(backend().await);
 }

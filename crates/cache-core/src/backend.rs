@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName};
 
 use crate::key::{Digest, PrimaryKey};
+use crate::manage::Manage;
 use crate::policy::Policy;
 use crate::request::RequestHead;
 use crate::rules::selection;
@@ -91,6 +92,11 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
         let _ = (key, token, useless_for);
         Answer::Now(Ok(()))
     }
+
+    /// What the store offers to those who look after it, if it offers that.
+    fn manage(&self) -> Option<&dyn Manage> {
+        None
+    }
 }
 
 /// What became of the wish for a lease.
@@ -154,6 +160,10 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
         useless_for: Option<Duration>,
     ) -> Answer<'a, Result<(), BackendError>> {
         (**self).end_lease(key, token, useless_for)
+    }
+
+    fn manage(&self) -> Option<&dyn Manage> {
+        (**self).manage()
     }
 }
 
@@ -456,6 +466,8 @@ pub enum BackendErrorKind {
     TimedOut,
     /// The store does not take this response: too large, or it has too much to do.
     Declined,
+    /// The store does not offer this at all.
+    Unsupported,
 }
 
 impl BackendError {
@@ -489,6 +501,7 @@ impl fmt::Display for BackendError {
             BackendErrorKind::Unavailable => "failed",
             BackendErrorKind::TimedOut => "timed out",
             BackendErrorKind::Declined => "was declined",
+            BackendErrorKind::Unsupported => "is nothing that this store offers",
         };
         write!(f, "{} {what}", self.doing)
     }

@@ -12,6 +12,8 @@ pub use policy::{InvalidFraction, Policy, Retention};
 mod key;
 pub use key::{Digest, Partition, PartitionFn, PrimaryKey, Secret};
 
+mod resource;
+
 mod mode;
 pub use mode::CacheMode;
 
@@ -38,6 +40,9 @@ pub use backend::{
     Answer, Backend, BackendError, BackendErrorKind, BodyWriter, BoxFuture, Candidates, Entry,
     Lease, Query, ReadBody, Source, StoredBody, Token,
 };
+
+mod manage;
+pub use manage::{Batch, Listed, Manage, Progress, Walk};
 
 mod header;
 pub use header::connection::strip_hop_by_hop;

@@ -10,7 +10,7 @@ use crate::header::date;
 use crate::header::entity_tag::EntityTag;
 use crate::header::range::Part;
 use crate::key::{Digest, PrimaryKey};
-use crate::rules::freshness::{Freshness, elapsed};
+use crate::rules::freshness::{Freshness, LifetimeSource, elapsed};
 use crate::rules::selection;
 use crate::rules::storing::content_length;
 
@@ -190,6 +190,32 @@ impl StoredHead {
     #[must_use]
     pub fn stale_for(&self, now: SystemTime) -> Duration {
         self.age(now).saturating_sub(self.freshness.lifetime)
+    }
+
+    /// The same response, stale from `now` on, but kept as long as before: what a soft purge leaves.
+    /// One that is stale already stays as it is.
+    #[must_use]
+    pub fn stale_from(&self, now: SystemTime) -> Self {
+        let mut head = self.clone();
+        head.freshness.lifetime = head.freshness.lifetime.min(self.age(now));
+        head
+    }
+
+    /// The same response, fresh for `lifetime` from `now` on, whatever the origin said, and kept after
+    /// that as long as it was to be kept before. What has to be validated before each use still has.
+    #[must_use]
+    pub fn fresh_for(&self, lifetime: Duration, now: SystemTime) -> Self {
+        let mut head = self.clone();
+        let freshness = &mut head.freshness;
+        let fresh_before = freshness.lifetime.saturating_sub(freshness.initial_age);
+        freshness.retain_until = freshness.retain_until.and_then(|until| {
+            let kept_after = elapsed(self.received_at, until).saturating_sub(fresh_before);
+            // A time past the end of time is for ever.
+            now.checked_add(lifetime.saturating_add(kept_after))
+        });
+        freshness.lifetime = self.age(now).saturating_add(lifetime);
+        freshness.source = LifetimeSource::Default;
+        head
     }
 
     /// Until when a backend keeps it; `None`: for ever.

@@ -8,8 +8,8 @@ use std::thread::available_parallelism;
 use std::time::SystemTime;
 
 use cache_core::{
-    Answer, Backend, BackendError, BodyWriter, Candidates, Entry, PrimaryKey, Query, StoredHead,
-    Token,
+    Answer, Backend, BackendError, BodyWriter, Candidates, Entry, Manage, PrimaryKey, Query,
+    StoredHead, Token,
 };
 use quick_cache::sync::{Cache, DefaultLifecycle, EntryAction, EntryResult};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
@@ -29,12 +29,12 @@ use crate::writer::MemoryWriter;
 /// ```
 #[derive(Clone)]
 pub struct MemoryBackend {
-    store: Arc<Store>,
+    pub(crate) store: Arc<Store>,
 }
 
 /// What all clones share.
 pub(crate) struct Store {
-    slots: Cache<PrimaryKey, Slot, Bytes>,
+    pub(crate) slots: Cache<PrimaryKey, Slot, Bytes>,
     /// What is stored for one key takes no more bytes than this: a little less than a shard, part
     /// of which is kept for what is seldom used.
     pub(crate) largest: u64,
@@ -148,8 +148,9 @@ impl Backend for MemoryBackend {
     }
 
     fn remove<'a>(&'a self, entry: &'a Entry) -> Answer<'a, Result<(), BackendError>> {
-        self.store
-            .change(entry.head.key(), |slot| slot.remove(entry.token));
+        self.store.change(entry.head.key(), |slot| {
+            slot.remove(entry.token);
+        });
         Answer::Now(Ok(()))
     }
 
@@ -162,11 +163,15 @@ impl Backend for MemoryBackend {
             .change_or_insert(key, |slot| slot.invalidate(now));
         Answer::Now(Ok(()))
     }
+
+    fn manage(&self) -> Option<&dyn Manage> {
+        Some(self)
+    }
 }
 
 impl Store {
     /// Changes what is stored for a key, if anything is.
-    fn change(&self, key: &PrimaryKey, change: impl FnOnce(&mut Slot)) {
+    pub(crate) fn change(&self, key: &PrimaryKey, change: impl FnOnce(&mut Slot)) {
         // A vacant slot's guard is dropped, which leaves it vacant.
         self.slots.entry(key, None, |_, slot| {
             change(slot);
@@ -223,7 +228,7 @@ impl Store {
 
 /// Weighs a slot in bytes.
 #[derive(Debug, Clone)]
-struct Bytes;
+pub(crate) struct Bytes;
 
 impl Weighter<PrimaryKey, Slot> for Bytes {
     fn weight(&self, key: &PrimaryKey, slot: &Slot) -> u64 {

@@ -6,5 +6,6 @@
 mod backend;
 pub use backend::{InvalidCapacity, MemoryBackend};
 
+mod manage;
 mod slot;
 mod writer;

@@ -18,6 +18,11 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
+    /// All responses.
+    pub(crate) fn entries(&self) -> &Candidates {
+        &self.entries
+    }
+
     /// The responses that are kept at `now`.
     pub(crate) fn retained(&self, now: SystemTime) -> Candidates {
         match self.first_expiry {
@@ -77,15 +82,15 @@ impl Slot {
         }
     }
 
-    /// Removes a response, if it is still there.
-    pub(crate) fn remove(&mut self, token: Token) {
-        let entries = self
-            .entries
-            .iter()
-            .filter(|entry| entry.token != token)
-            .cloned()
-            .collect();
-        self.set(entries);
+    /// Removes a response, if it is still there; whether it was.
+    pub(crate) fn remove(&mut self, token: Token) -> bool {
+        let others = self.entries.iter().filter(|entry| entry.token != token);
+        let others: Vec<Entry> = others.cloned().collect();
+        let was_there = others.len() < self.entries.len();
+        if was_there {
+            self.set(others);
+        }
+        was_there
     }
 
     /// Whether there is nothing to remember.

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use cache_core::{
     Answer, Backend, BackendError, BackendErrorKind, BodyWriter, Candidates, Digest, Entry, Lease,
-    PrimaryKey, Query, Source, StoredHead, Token,
+    Manage, PrimaryKey, Query, Source, StoredHead, Token,
 };
 use quick_cache::sync::Cache;
 use redis::{Value, pipe};
@@ -125,7 +125,8 @@ impl RedisBackend {
 
     /// Stores a value where lookups find it; whether nothing forbids it.
     ///
-    /// `staged` is the length of a body that stands elsewhere, `stored` what is to be freshened.
+    /// `staged` is the length of a body that stands elsewhere, `stored` what is to be freshened; it is
+    /// kept from `since` on.
     pub(crate) async fn store(
         &self,
         keys: &Keys,
@@ -133,6 +134,7 @@ impl RedisBackend {
         value: &Bytes,
         staged: Option<u64>,
         stored: Option<&Entry>,
+        since: SystemTime,
     ) -> Result<bool, LaneError> {
         let selector = Selector::of(head);
         let variant = keys.variant(&selector, &head.variant());
@@ -153,7 +155,7 @@ impl RedisBackend {
                 &names,
                 &[
                     value,
-                    self.ttl(head).to_string().as_bytes(),
+                    self.ttl(head, since).to_string().as_bytes(),
                     selector.to_string().as_bytes(),
                     &fastrand::u64(..).to_be_bytes(),
                     self.grace().as_bytes(),
@@ -166,12 +168,27 @@ impl RedisBackend {
             .await
     }
 
-    /// How long Redis keeps a response, in milliseconds; zero: for ever.
-    fn ttl(&self, head: &StoredHead) -> u64 {
+    /// Removes the response that has this token; whether it was there.
+    pub(crate) async fn remove_one(
+        &self,
+        head: &StoredHead,
+        token: Token,
+    ) -> Result<bool, LaneError> {
+        let keys = self.keys(head.key());
+        let names = [&*keys.primary, &variant_of(&keys, head)];
+        let token = token.0.to_be_bytes();
+        let grace = self.grace();
+        let arguments: [&[u8]; 2] = [&token, grace.as_bytes()];
+        let script = &self.0.scripts.remove;
+        script.run(self.lane(), &names, &arguments).await
+    }
+
+    /// How long Redis keeps a response from `now` on, in milliseconds; zero: for ever.
+    fn ttl(&self, head: &StoredHead, now: SystemTime) -> u64 {
         let Some(until) = head.retain_until() else {
             return 0;
         };
-        let left = until.duration_since(head.received_at()).unwrap_or_default();
+        let left = until.duration_since(now).unwrap_or_default();
         let jitter = self.options().ttl_jitter.mul_f64(fastrand::f64());
         millis(left.saturating_add(jitter))
     }
@@ -180,7 +197,7 @@ impl RedisBackend {
         millis(self.options().reader_grace).to_string()
     }
 
-    fn keys(&self, key: &PrimaryKey) -> Keys {
+    pub(crate) fn keys(&self, key: &PrimaryKey) -> Keys {
         self.options().namespace.keys(&key.digest())
     }
 }
@@ -215,7 +232,7 @@ impl Backend for RedisBackend {
         &'a self,
         entry: &'a Entry,
         head: Arc<StoredHead>,
-        _now: SystemTime,
+        now: SystemTime,
     ) -> Answer<'a, Result<(), BackendError>> {
         Answer::later(async move {
             let keys = self.keys(head.key());
@@ -237,7 +254,10 @@ impl Backend for RedisBackend {
             )
             .ok_or_else(|| BackendError::new(BackendErrorKind::Declined, "freshening"))?;
             // Where it is not what was found any more, nothing is to be done.
-            let freshened = self.store(&keys, &head, &value, staged, Some(entry)).await;
+            let since = head.received_at().max(now);
+            let freshened = self
+                .store(&keys, &head, &value, staged, Some(entry), since)
+                .await;
             freshened
                 .map(drop)
                 .map_err(|error| error.into_backend_error("freshening"))
@@ -246,17 +266,7 @@ impl Backend for RedisBackend {
 
     fn remove<'a>(&'a self, entry: &'a Entry) -> Answer<'a, Result<(), BackendError>> {
         Answer::later(async move {
-            let keys = self.keys(entry.head.key());
-            let names = [&*keys.primary, &variant_of(&keys, &entry.head)];
-            let token = entry.token.0.to_be_bytes();
-            let grace = self.grace();
-            let arguments: [&[u8]; 2] = [&token, grace.as_bytes()];
-            let removed = self
-                .0
-                .scripts
-                .remove
-                .run(self.lane(), &names, &arguments)
-                .await;
+            let removed = self.remove_one(&entry.head, entry.token).await;
             removed
                 .map(drop)
                 .map_err(|error| error.into_backend_error("removing"))
@@ -330,6 +340,10 @@ impl Backend for RedisBackend {
                 .map_err(|error| error.into_backend_error("ending a lease"))
         })
     }
+
+    fn manage(&self) -> Option<&dyn Manage> {
+        Some(self)
+    }
 }
 
 /// A token as text, so that it cannot be taken for anything else.
@@ -337,7 +351,7 @@ fn lease_text(token: Token) -> String {
     format!("{:032x}", token.0)
 }
 
-fn variant_of(keys: &Keys, head: &StoredHead) -> String {
+pub(crate) fn variant_of(keys: &Keys, head: &StoredHead) -> String {
     keys.variant(&Selector::of(head), &head.variant())
 }
 

@@ -19,7 +19,8 @@ const CHECKSUM: usize = 8;
 
 /// How many bytes a body of `length` bytes takes with its checksums.
 pub(crate) fn framed_length(length: u64) -> u64 {
-    length + length.div_ceil(FRAME as u64) * CHECKSUM as u64
+    let checksums = length.div_ceil(FRAME as u64) * CHECKSUM as u64;
+    length.saturating_add(checksums)
 }
 
 fn checksum(token: Token, frame: u64, data: &[u8]) -> u64 {

@@ -35,6 +35,8 @@ use serde::{Deserialize, Serialize};
 use sha1_smol::Sha1;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::body::framed_length;
+
 /// What stands at a key.
 #[derive(Debug)]
 #[expect(
@@ -119,7 +121,6 @@ const PART: char = '/';
 
 const MAGIC: [u8; 4] = *b"httc";
 const VERSION: u8 = 1;
-const PREFIX: usize = 76;
 const GENERATION_AT: usize = 40;
 const CHECKSUM_AT: usize = 60;
 const CHECK_AT: usize = 68;
@@ -346,13 +347,27 @@ pub(crate) fn decode(value: &Bytes) -> Option<Value> {
     }
 }
 
-/// Reads the head of a response, of whose value the first bytes are there, and the length of its
-/// body; the checksum, which is of all bytes, is not looked at.
-pub(crate) fn decode_head(beginning: &Bytes) -> Option<Result<(StoredHead, u64), TooShort>> {
+/// A response of whose value the first bytes were read.
+#[derive(Debug)]
+pub(crate) struct Beginning {
+    pub(crate) head: StoredHead,
+    pub(crate) token: Token,
+    pub(crate) generation: u64,
+    /// How long its body is.
+    pub(crate) body_length: u64,
+    /// How many bytes it takes, wherever they are.
+    pub(crate) bytes: u64,
+}
+
+/// Reads the head of a response, of whose value the first bytes are there; the checksum, which is of
+/// all bytes, is not looked at.
+pub(crate) fn decode_head(beginning: &Bytes) -> Option<Result<Beginning, TooShort>> {
     let (prefix, _) = Prefix::read(beginning)?;
-    if !matches!(prefix.kind, RESPONSE | RESPONSE_ELSEWHERE) {
-        return None;
-    }
+    let framed = match prefix.kind {
+        RESPONSE => prefix.body,
+        RESPONSE_ELSEWHERE => framed_length(prefix.body),
+        _ => return None,
+    };
     let rest = beginning.slice(PREFIX..);
     let Some(encoded) = rest.get(..usize::try_from(prefix.head).ok()?) else {
         return Some(Err(TooShort));
@@ -361,8 +376,25 @@ pub(crate) fn decode_head(beginning: &Bytes) -> Option<Result<(StoredHead, u64),
         length: prefix.body,
     };
     let response = response(&prefix, &rest, encoded, body)?;
-    Some(Ok((response.head, prefix.body)))
+    Some(Ok(Beginning {
+        head: response.head,
+        token: response.token,
+        generation: response.generation,
+        body_length: prefix.body,
+        bytes: (PREFIX as u64)
+            .saturating_add(u64::from(prefix.head))
+            .saturating_add(framed),
+    }))
 }
+
+/// The generation of a rule, of whose value the first bytes are there; `None`: it is no rule.
+pub(crate) fn generation_of_rule(beginning: &[u8]) -> Option<u64> {
+    let (prefix, _) = Prefix::read(beginning)?;
+    (prefix.kind == RULE).then_some(prefix.generation)
+}
+
+/// How many bytes at the beginning of a value tell its kind and generation.
+pub(crate) const PREFIX: usize = 76;
 
 /// There are not enough bytes to tell.
 #[derive(Debug)]
@@ -660,10 +692,11 @@ mod tests {
     fn a_head_is_read_without_its_body() {
         let value = response();
         let found = decode_head(&value.slice(..value.len() - 11));
-        let Some(Ok((found, length))) = found else {
+        let Some(Ok(found)) = found else {
             panic!("no head");
         };
-        assert_eq!((found, length), (head(), 11));
+        assert_eq!((found.head, found.body_length), (head(), 11));
+        assert_eq!((found.token, found.bytes), (Token(42), value.len() as u64));
         assert!(matches!(
             decode_head(&value.slice(..100)),
             Some(Err(TooShort))

@@ -31,5 +31,6 @@ mod duration;
 mod format;
 mod lane;
 mod lookup;
+mod manage;
 mod scripts;
 mod writer;

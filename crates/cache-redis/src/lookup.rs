@@ -70,7 +70,11 @@ impl RedisBackend {
     }
 
     /// What stands at these keys, asked for with one command.
-    async fn get(&self, first: &str, others: Vec<String>) -> Result<Vec<Option<Bytes>>, LaneError> {
+    pub(crate) async fn get(
+        &self,
+        first: &str,
+        others: Vec<String>,
+    ) -> Result<Vec<Option<Bytes>>, LaneError> {
         let mut command = cmd(if others.is_empty() { "GET" } else { "MGET" });
         command.arg(first).arg(&others);
         let replies = match self.lane().send(&command).await {
@@ -89,7 +93,7 @@ impl RedisBackend {
         Ok(replies.collect())
     }
 
-    fn decode(&self, value: &Bytes, key: &PrimaryKey) -> Option<Value> {
+    pub(crate) fn decode(&self, value: &Bytes, key: &PrimaryKey) -> Option<Value> {
         match format::decode(value) {
             Some(Value::Response(response)) if response.head.key() != key => {
                 self.note_undecodable("a response to another request");
@@ -113,31 +117,39 @@ impl RedisBackend {
         let mut entries = Vec::new();
         for response in responses {
             let retain_until = response.head.retain_until();
-            if retain_until.is_some_and(|until| until <= now) {
-                continue;
+            if retain_until.is_none_or(|until| now < until) {
+                entries.extend(self.entry(keys, response).await?);
             }
-            let body = match response.body {
-                Body::Here(bytes) => StoredBody::whole(bytes),
-                Body::Elsewhere { length } => {
-                    let body = RedisBody {
-                        lane: self.bulk().clone(),
-                        key: keys.body(response.token).into(),
-                        token: response.token,
-                        length,
-                    };
-                    if !self.is_there(&body).await? {
-                        continue;
-                    }
-                    StoredBody::remote(Arc::new(body), length)
-                }
-            };
-            entries.push(Entry {
-                head: Arc::new(response.head),
-                body: body.with_trailers(response.trailers),
-                token: response.token,
-            });
         }
         Ok(entries.into())
+    }
+
+    /// A response, if its body is there.
+    pub(crate) async fn entry(
+        &self,
+        keys: &Keys,
+        response: StoredResponse,
+    ) -> Result<Option<Entry>, LaneError> {
+        let body = match response.body {
+            Body::Here(bytes) => StoredBody::whole(bytes),
+            Body::Elsewhere { length } => {
+                let body = RedisBody {
+                    lane: self.bulk().clone(),
+                    key: keys.body(response.token).into(),
+                    token: response.token,
+                    length,
+                };
+                if !self.is_there(&body).await? {
+                    return Ok(None);
+                }
+                StoredBody::remote(Arc::new(body), length)
+            }
+        };
+        Ok(Some(Entry {
+            head: Arc::new(response.head),
+            body: body.with_trailers(response.trailers),
+            token: response.token,
+        }))
     }
 
     /// Whether a body is there as a whole: it can be evicted while its head stays.

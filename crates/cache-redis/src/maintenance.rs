@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cache_core::{BackendError, StoredHead};
+use cache_core::{BackendError, Digest, StoredHead, Token};
 use redis::{Value, cmd, pipe};
 
 use crate::backend::RedisBackend;
-use crate::format;
+use crate::format::{self, Selector};
+use crate::keys::Namespace;
 use crate::lane::{Lane, LaneError, Node};
 
 /// How far a walk through the store has come.
@@ -31,6 +32,12 @@ pub struct Stored {
     pub body_length: u64,
     /// When Redis removes it; `None`: never.
     pub ttl: Option<Duration>,
+    /// Its identity.
+    pub token: Token,
+    /// How many bytes it takes in Redis, but for the names of its keys.
+    pub bytes: u64,
+    /// Whether a lookup finds it: it stands where it belongs, and was not purged.
+    pub(crate) is_findable: bool,
 }
 
 /// A walk through all stored responses, batch by batch; made by [`RedisBackend::list`].
@@ -42,6 +49,7 @@ pub struct Stored {
 pub struct Listing {
     walk: Walk,
     progress: Progress,
+    unreadable: u64,
 }
 
 impl RedisBackend {
@@ -50,6 +58,7 @@ impl RedisBackend {
         Listing {
             walk: Walk::new(self),
             progress: Progress::default(),
+            unreadable: 0,
         }
     }
 
@@ -115,19 +124,51 @@ impl Listing {
         self.progress.keys += keys.len() as u64;
         let mut stored = Vec::new();
         let mut longer = Vec::new();
-        for (key, beginning, ttl) in self.read_heads(&node, keys, HEAD).await? {
-            match format::decode_head(&beginning) {
-                Some(Ok((head, body_length))) => stored.push(Stored::new(head, body_length, &ttl)),
-                Some(Err(format::TooShort)) => longer.push(key),
+        for read in self.read_heads(&node, keys, HEAD).await? {
+            match format::decode_head(&read.beginning) {
+                Some(Ok(found)) => stored.push(self.stored(&read, found)),
+                Some(Err(format::TooShort)) => longer.push(read.key),
+                None if self.is_unreadable(&read) => self.unreadable += 1,
                 None => {}
             }
         }
-        for (_, whole, ttl) in self.read_heads(&node, longer, u64::from(u32::MAX)).await? {
-            if let Some(Ok((head, body_length))) = format::decode_head(&whole) {
-                stored.push(Stored::new(head, body_length, &ttl));
+        for read in self.read_heads(&node, longer, u64::from(u32::MAX)).await? {
+            match format::decode_head(&read.beginning) {
+                Some(Ok(found)) => stored.push(self.stored(&read, found)),
+                _ => self.unreadable += 1,
             }
         }
         Ok(Some(stored))
+    }
+
+    fn stored(&self, read: &Read, found: format::Beginning) -> Stored {
+        let namespace = &self.walk.backend.options().namespace;
+        let keys = namespace.keys(&found.head.key().digest());
+        let is_findable = match &read.primary {
+            None => read.key == keys.primary.as_bytes(),
+            Some(primary) => {
+                let home = keys.variant(&Selector::of(&found.head), &found.head.variant());
+                read.key == home.as_bytes()
+                    && format::generation_of_rule(primary) == Some(found.generation)
+            }
+        };
+        Stored {
+            is_findable,
+            ..Stored::new(found, &read.ttl)
+        }
+    }
+
+    /// Whether what was read should be a response or a rule, and is neither.
+    fn is_unreadable(&self, read: &Read) -> bool {
+        let namespace = &self.walk.backend.options().namespace;
+        Place::of(namespace, &read.key).is_some()
+            && !read.is_gone
+            && format::generation_of_rule(&read.beginning).is_none()
+    }
+
+    /// How many values it met that should be responses and cannot be read.
+    pub(crate) fn unreadable(&self) -> u64 {
+        self.unreadable
     }
 
     /// The first bytes of these values, and their TTLs.
@@ -136,14 +177,19 @@ impl Listing {
         node: &Node,
         keys: Vec<Vec<u8>>,
         most: u64,
-    ) -> Result<Vec<(Vec<u8>, Bytes, Value)>, LaneError> {
+    ) -> Result<Vec<Read>, LaneError> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
+        let namespace = &self.walk.backend.options().namespace;
         let mut commands = pipe();
         for key in &keys {
             commands.cmd("GETRANGE").arg(key).arg(0).arg(most - 1);
             commands.cmd("PTTL").arg(key);
+            if let Some(Place::Variant { primary }) = Place::of(namespace, key) {
+                commands.cmd("GETRANGE").arg(primary);
+                commands.arg(0).arg(format::PREFIX - 1);
+            }
         }
         let mut replies = self
             .walk
@@ -153,13 +199,57 @@ impl Listing {
             .into_iter();
         let read = keys.into_iter().map_while(|key| {
             let (value, ttl) = (replies.next()?, replies.next()?);
-            Some(match value {
-                Value::BulkString(value) => (key, Bytes::from(value), ttl),
+            let primary = match Place::of(namespace, &key) {
+                Some(Place::Variant { .. }) => Some(bytes(replies.next()?).unwrap_or_default()),
+                _ => None,
+            };
+            let is_gone = ttl == Value::Int(-2);
+            Some(Read {
+                key,
                 // Of another type, or gone meanwhile.
-                _ => (key, Bytes::new(), ttl),
+                beginning: bytes(value).unwrap_or_default(),
+                ttl,
+                primary,
+                is_gone,
             })
         });
         Ok(read.collect())
+    }
+}
+
+/// The beginning of a value.
+struct Read {
+    key: Vec<u8>,
+    beginning: Bytes,
+    ttl: Value,
+    /// Of a variant, the beginning of what stands at the primary key.
+    primary: Option<Bytes>,
+    is_gone: bool,
+}
+
+fn bytes(value: Value) -> Option<Bytes> {
+    match value {
+        Value::BulkString(value) => Some(Bytes::from(value)),
+        _ => None,
+    }
+}
+
+/// Where a response or a rule can stand.
+enum Place<'a> {
+    Primary,
+    Variant { primary: &'a [u8] },
+}
+
+impl<'a> Place<'a> {
+    /// `None`: something else stands there.
+    fn of(namespace: &Namespace, key: &'a [u8]) -> Option<Self> {
+        let length = namespace.keys(&Digest::default()).primary.len();
+        let (primary, suffix) = key.split_at_checked(length)?;
+        match suffix {
+            b"" => Some(Self::Primary),
+            [b':', b'v' | b'p', b':', ..] => Some(Self::Variant { primary }),
+            _ => None,
+        }
     }
 }
 
@@ -169,19 +259,22 @@ impl Stored {
     /// looked at; a lookup does.
     #[must_use]
     pub fn read(value: &Bytes) -> Option<Self> {
-        let (head, body_length) = format::decode_head(value)?.ok()?;
-        Some(Self::new(head, body_length, &Value::Nil))
+        let found = format::decode_head(value)?.ok()?;
+        Some(Self::new(found, &Value::Nil))
     }
 
-    fn new(head: StoredHead, body_length: u64, ttl: &Value) -> Self {
+    fn new(found: format::Beginning, ttl: &Value) -> Self {
         let ttl = match ttl {
             Value::Int(ttl) => u64::try_from(*ttl).ok().map(Duration::from_millis),
             _ => None,
         };
         Self {
-            head,
-            body_length,
+            head: found.head,
+            body_length: found.body_length,
             ttl,
+            token: found.token,
+            bytes: found.bytes,
+            is_findable: false,
         }
     }
 }

@@ -89,9 +89,10 @@ impl BodyWriter for RedisWriter {
             )
             .ok_or_else(|| BackendError::new(BackendErrorKind::Declined, PUBLISHING))?;
             let staged = (!is_inline).then_some(self.length);
+            let since = self.head.received_at();
             let stored = self
                 .backend
-                .store(&self.keys, &self.head, &value, staged, None)
+                .store(&self.keys, &self.head, &value, staged, None, since)
                 .await;
             match stored {
                 Ok(true) => Ok(()),
