@@ -524,7 +524,7 @@ fn host(headers: &HeaderMap) -> Option<&[u8]> {
 
 /// Percent-encoding in one form (RFC 3986 §6.2.2): digits in upper case, unreserved characters
 /// decoded. Reserved ones stay as they are, and so does an escape that is none.
-fn normalise_escapes(text: &[u8], normalised: &mut Vec<u8>) {
+pub(crate) fn normalise_escapes(text: &[u8], normalised: &mut Vec<u8>) {
     if !text.contains(&b'%') {
         return normalised.extend_from_slice(text);
     }

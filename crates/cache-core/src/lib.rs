@@ -7,7 +7,9 @@
 //! An exchange starts with [`Begin::new`] and goes on by consuming its states.
 
 mod policy;
-pub use policy::{InvalidFraction, Policy, Retention};
+#[cfg(feature = "serde")]
+pub use policy::{CacheKind, PartitionConfig, PolicyConfig, RuleConfig, SecretText};
+pub use policy::{InvalidFraction, InvalidRule, Policy, Retention, Rule, Ttl};
 
 mod key;
 pub use key::{Digest, Partition, PartitionFn, PrimaryKey, Secret};

@@ -64,6 +64,8 @@ pub enum Reason {
     KeyTooLong,
     /// The store failed or took too long.
     BackendUnavailable,
+    /// A rule of the policy says that it is not stored.
+    RuleRefuses,
 
     /// The response says `no-store`.
     ResponseNoStore,
@@ -165,6 +167,7 @@ impl Reason {
             Self::RequestNoStore => "the request says no-store",
             Self::NoAuthority => "the target of the request names no authority",
             Self::KeyTooLong => "the key is longer than the policy allows",
+            Self::RuleRefuses => "a rule of the policy says that it is not stored",
             Self::BackendUnavailable => "the store failed or took too long",
             Self::ResponseNoStore => "the response says no-store",
             Self::Private => "the response is private and the cache is shared",

@@ -86,7 +86,7 @@ mod tests {
 
     use super::*;
     use crate::policy::Policy;
-    use crate::request::RequestHead;
+    use crate::request::{Fields, RequestHead};
 
     fn key(uri: &str, fields: &[(&str, &str)]) -> PrimaryKey {
         let mut request = Request::get(uri);
@@ -94,7 +94,9 @@ mod tests {
             request = request.header(*name, *value);
         }
         let request = request.body(()).expect("a request");
-        PrimaryKey::derive(&Policy::private(), &RequestHead::from(&request)).expect("a key")
+        let head = RequestHead::from(&request);
+        let fields = Fields::of(head.headers);
+        PrimaryKey::derive(&Policy::private(), &head, fields).expect("a key")
     }
 
     #[test]

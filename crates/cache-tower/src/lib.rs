@@ -36,9 +36,12 @@ mod clock;
 pub use clock::{Clock, SystemClock};
 
 pub use cache_core::{
-    Backend, CacheInfo, CacheMode, CacheName, InvalidCacheName, InvalidFraction, Outcome,
-    Partition, Policy, Reason, RequestHead, Retention, Secret, Storing,
+    Backend, CacheInfo, CacheMode, CacheName, InvalidCacheName, InvalidFraction, InvalidRule,
+    Outcome, Partition, Policy, Reason, RequestHead, ResponseHead, Retention, Rule, Secret,
+    Storing, Ttl,
 };
+#[cfg(feature = "serde")]
+pub use cache_core::{CacheKind, PartitionConfig, PolicyConfig, RuleConfig, SecretText};
 #[cfg(feature = "memory")]
 pub use cache_memory::{InvalidCapacity, MemoryBackend};
 

@@ -112,6 +112,13 @@ impl Begin {
         if key.as_bytes().len() > policy.max_head_bytes {
             return Self::Bypass(Reason::KeyTooLong);
         }
+        if policy
+            .rules
+            .as_ref()
+            .is_some_and(|rules| rules.refuse(request))
+        {
+            return Self::Bypass(Reason::RuleRefuses);
+        }
         let without_lookup = if fields.preconditions && conditional::is_for_origin(request.headers)
         {
             Some(Reason::OriginPrecondition)

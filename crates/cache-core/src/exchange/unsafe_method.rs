@@ -8,7 +8,6 @@ use super::ResponseHead;
 use crate::key::PrimaryKey;
 use crate::mode::CacheMode;
 use crate::policy::Policy;
-use crate::request::RequestHead;
 use crate::rules::invalidation::{describes_target, invalidated};
 use crate::rules::storing::{Asked, Received, has_explicit_lifetime, store};
 use crate::stored::StoredHead;
@@ -40,13 +39,7 @@ impl Unsafe {
                 store: None,
             };
         }
-        let request = RequestHead {
-            method: &asked.method,
-            uri: &asked.uri,
-            headers: &asked.headers,
-            mode: asked.mode,
-            has_content: false,
-        };
+        let request = asked.head();
         let invalidate = invalidated(&request, response.status, response.headers)
             .iter()
             .flat_map(|uri| PrimaryKey::derive_changed(policy, &request, uri))

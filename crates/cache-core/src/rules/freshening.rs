@@ -7,7 +7,7 @@ use http::header::{
 use crate::header::cache_control::ResponseDirectives;
 use crate::header::connection;
 use crate::header::entity_tag::EntityTag;
-use crate::policy::Policy;
+use crate::policy::{Policy, Terms};
 use crate::reason::Reason;
 use crate::rules::storing::{
     Asked, Received, content_length, describe, has_explicit_lifetime, store,
@@ -58,8 +58,10 @@ pub(crate) fn freshen(
     newer: &Received<'_>,
 ) -> Freshened {
     let mut headers = merge(stored, newer.headers);
-    let directives = ResponseDirectives::read(&headers, &policy.targets);
-    let answer = describe(policy, asked, &merged(stored, newer, &headers), &directives);
+    let updated = merged(stored, newer, &headers);
+    let terms = Terms::of(policy, asked, &updated);
+    let directives = terms.directives(&headers);
+    let answer = describe(&terms, asked, &updated, &directives);
     let answer = StoredHead {
         part: stored.part.clone(),
         ..answer

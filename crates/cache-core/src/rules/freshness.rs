@@ -8,7 +8,7 @@ use http::header::{EXPIRES, HeaderMap, HeaderName, LAST_MODIFIED};
 use crate::header::age;
 use crate::header::cache_control::ResponseDirectives;
 use crate::header::date;
-use crate::policy::{Policy, Retention};
+use crate::policy::{Retention, Terms, Ttl};
 
 /// What a stored response says of its own reuse, worked out when it arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub enum LifetimeSource {
     Explicit,
     /// A tenth of the time since `Last-Modified` (RFC 9111 §4.2.2).
     Heuristic,
-    /// The policy's `default_ttl`.
+    /// The policy: its `default_ttl` or `override_ttl`.
     Default,
     /// Nothing: the response is stale from the start.
     None,
@@ -56,7 +56,7 @@ pub enum LifetimeSource {
 
 impl Freshness {
     pub(crate) fn of(
-        policy: &Policy,
+        terms: &Terms<'_>,
         status: StatusCode,
         headers: &HeaderMap,
         directives: &ResponseDirectives,
@@ -65,9 +65,23 @@ impl Freshness {
     ) -> Self {
         let dated_at = date::read(headers, &http::header::DATE).unwrap_or(received_at);
         let initial_age = initial_age(headers, dated_at, requested_at, received_at);
-        let (lifetime, source) = lifetime(policy, status, headers, directives, dated_at);
-        let lifetime = policy.max_ttl.map_or(lifetime, |cap| lifetime.min(cap));
-        let is_shared = policy.is_shared();
+        let cap = terms.max_ttl.unwrap_or(Duration::MAX);
+        let (lifetime, source) = match terms.override_ttl {
+            Some(ttl) => {
+                let left = left(ttl, received_at).min(cap);
+                (initial_age.saturating_add(left), LifetimeSource::Default)
+            }
+            None => {
+                let arrival = Arrival {
+                    dated_at,
+                    received_at,
+                    initial_age,
+                };
+                let (lifetime, source) = lifetime(terms, status, headers, directives, &arrival);
+                (lifetime.min(cap), source)
+            }
+        };
+        let is_shared = terms.policy.is_shared();
         let must_revalidate = directives.must_revalidate
             || is_shared && (directives.proxy_revalidate || directives.s_maxage.is_some());
         let window = |said: Option<age::DeltaSeconds>, default: Option<Duration>| {
@@ -77,10 +91,10 @@ impl Freshness {
         };
         let stale_while_revalidate = window(
             directives.stale_while_revalidate,
-            policy.stale_while_revalidate,
+            terms.stale_while_revalidate,
         );
-        let stale_if_error = window(directives.stale_if_error, policy.stale_if_error);
-        let retain_until = match policy.retention {
+        let stale_if_error = window(directives.stale_if_error, terms.stale_if_error);
+        let retain_until = match terms.retention {
             Retention::Forever => None,
             // A time past the end of time is for ever, too.
             Retention::Grace(grace) => received_at.checked_add(
@@ -126,36 +140,59 @@ fn initial_age(
     apparent_age.max(age_value.saturating_add(response_delay))
 }
 
+/// When a response was made and arrived, and how old it was then.
+struct Arrival {
+    dated_at: SystemTime,
+    received_at: SystemTime,
+    initial_age: Duration,
+}
+
 /// The freshness lifetime (RFC 9111 §4.2.1), before the policy's cap.
 fn lifetime(
-    policy: &Policy,
+    terms: &Terms<'_>,
     status: StatusCode,
     headers: &HeaderMap,
     directives: &ResponseDirectives,
-    dated_at: SystemTime,
+    &Arrival {
+        dated_at,
+        received_at,
+        initial_age,
+    }: &Arrival,
 ) -> (Duration, LifetimeSource) {
-    let s_maxage = directives.s_maxage.filter(|_| policy.is_shared());
+    let s_maxage = directives.s_maxage.filter(|_| terms.policy.is_shared());
     if let Some(seconds) = s_maxage.or(directives.max_age) {
         return (seconds.duration(), LifetimeSource::Explicit);
     }
-    if headers.contains_key(EXPIRES) && !directives.is_targeted {
+    if headers.contains_key(EXPIRES) && !directives.is_targeted && !terms.ignores_origin {
         // An invalid date, "0" above all, is a time in the past (RFC 9111 §5.3).
         let lifetime = date::read(headers, &EXPIRES).map(|at| elapsed(dated_at, at));
         return (lifetime.unwrap_or_default(), LifetimeSource::Explicit);
     }
-    if !directives.public && !is_heuristically_cacheable(status) {
-        return (Duration::ZERO, LifetimeSource::None);
-    }
-    // No lifetime is invented for an error: what is missing now may be there in a moment.
-    if let Some(lifetime) = policy.default_ttl.filter(|_| status.as_u16() < 400) {
-        return (lifetime, LifetimeSource::Default);
+    let is_cacheable = directives.public || is_heuristically_cacheable(status);
+    if let Some(ttl) = terms.default_ttl {
+        if is_cacheable || terms.default_is_for_status {
+            let lifetime = match ttl {
+                Ttl::After(lifetime) => lifetime,
+                ttl => initial_age.saturating_add(left(ttl, received_at)),
+            };
+            return (lifetime, LifetimeSource::Default);
+        }
     }
     match date::read(headers, &LAST_MODIFIED) {
-        Some(modified_at) => {
-            let lifetime = (elapsed(modified_at, dated_at) / 10).min(policy.heuristic_cap);
+        Some(modified_at) if is_cacheable => {
+            let lifetime = (elapsed(modified_at, dated_at) / 10).min(terms.policy.heuristic_cap);
             (lifetime, LifetimeSource::Heuristic)
         }
-        None => (Duration::ZERO, LifetimeSource::None),
+        _ => (Duration::ZERO, LifetimeSource::None),
+    }
+}
+
+/// How long a response is fresh that has just arrived.
+fn left(ttl: Ttl, received_at: SystemTime) -> Duration {
+    match ttl {
+        Ttl::After(time) => time,
+        Ttl::At(end) => elapsed(received_at, end),
+        Ttl::Never => Duration::MAX,
     }
 }
 
@@ -171,6 +208,7 @@ pub(crate) fn is_heuristically_cacheable(status: StatusCode) -> bool {
 mod tests {
     use super::*;
     use crate::header::date::format;
+    use crate::policy::Policy;
     use http::HeaderValue;
     use http::header::{AGE, CACHE_CONTROL, DATE};
     use std::time::UNIX_EPOCH;
@@ -192,7 +230,8 @@ mod tests {
         }
         let directives = ResponseDirectives::read(&headers, &[]);
         let status = StatusCode::from_u16(status).expect("a status code");
-        Freshness::of(policy, status, &headers, &directives, at(100), at(102))
+        let terms = Terms::of_policy(policy, status);
+        Freshness::of(&terms, status, &headers, &directives, at(100), at(102))
     }
 
     fn date(seconds: u64) -> String {

@@ -6,7 +6,7 @@ use crate::backend::Entry;
 use crate::header::range::{ByteRange, Part};
 use crate::header::vary::{Vary, with_normalised};
 use crate::key::{Digest, PrimaryKey, Secret};
-use crate::policy::Policy;
+use crate::policy::{Policy, Terms};
 use crate::reason::Reason;
 use crate::rules::conditional;
 use crate::stored::{SelectingField, StoredHead};
@@ -14,21 +14,21 @@ use http::header::HeaderName;
 
 /// The fields that a response was selected by, with the values they have in `request`.
 pub(crate) fn selecting(
-    policy: &Policy,
+    terms: &Terms<'_>,
     request: &HeaderMap,
     response: &HeaderMap,
 ) -> Result<Vec<SelectingField>, Reason> {
-    match Vary::read(response) {
-        Vary::Any => Err(Reason::VaryStar),
-        Vary::Fields(names) if names.len() > MAX_FIELDS => Err(Reason::VaryTooLong),
-        Vary::Fields(names) => Ok(names
-            .into_iter()
-            .map(|name| SelectingField {
-                value: digest(policy, request, &name),
-                name,
-            })
-            .collect()),
+    let Vary::Fields(mut names) = Vary::read(response) else {
+        return Err(Reason::VaryStar);
+    };
+    names.retain(|name| !terms.ignored_vary.contains(name));
+    let mut selecting = Vec::with_capacity(names.len() + terms.vary_on.len());
+    let names = names.into_iter().chain(terms.vary_on.iter().cloned());
+    select_by(terms.policy, request, names, &mut selecting);
+    if selecting.len() > MAX_FIELDS {
+        return Err(Reason::VaryTooLong);
     }
+    Ok(selecting)
 }
 
 /// Adds fields that a response was selected by though it does not say so.

@@ -14,8 +14,9 @@ use crate::header::range::{self, ByteRange, Part};
 use crate::header::{connection, date};
 use crate::key::PrimaryKey;
 use crate::mode::CacheMode;
-use crate::policy::Policy;
+use crate::policy::{Policy, Terms};
 use crate::reason::Reason;
+use crate::request::RequestHead;
 use crate::rules::freshness::{Freshness, LifetimeSource, is_heuristically_cacheable};
 use crate::rules::selection;
 use crate::stored::{StoredHead, has_validator, unshared, weight};
@@ -30,6 +31,19 @@ pub(crate) struct Asked {
     pub(crate) directives: RequestDirectives,
     pub(crate) mode: CacheMode,
     pub(crate) asked_at: SystemTime,
+}
+
+impl Asked {
+    /// The request.
+    pub(crate) fn head(&self) -> RequestHead<'_> {
+        RequestHead {
+            method: &self.method,
+            uri: &self.uri,
+            headers: &self.headers,
+            mode: self.mode,
+            has_content: false,
+        }
+    }
 }
 
 impl fmt::Debug for Asked {
@@ -56,11 +70,12 @@ pub(crate) fn store(
     asked: &Asked,
     received: &Received<'_>,
 ) -> Result<StoredHead, Reason> {
-    let directives = ResponseDirectives::read(received.headers, &policy.targets);
-    permit(policy, asked, received, &directives)?;
+    let terms = Terms::of(policy, asked, received);
+    let directives = terms.directives(received.headers);
+    permit(&terms, asked, received, &directives)?;
     let label = Label::of(asked, received)?;
-    let mut head = describe(policy, asked, received, &directives);
-    head.selecting = selection::selecting(policy, &asked.headers, received.headers)?;
+    let mut head = describe(&terms, asked, received, &directives);
+    head.selecting = selection::selecting(&terms, &asked.headers, received.headers)?;
 
     match label {
         Label::Whole => {}
@@ -99,13 +114,13 @@ pub(crate) fn store(
 
 /// The head of a response with all its fields, stored or not, and not yet selected by anything.
 pub(crate) fn describe(
-    policy: &Policy,
+    terms: &Terms<'_>,
     asked: &Asked,
     received: &Received<'_>,
     directives: &ResponseDirectives,
 ) -> StoredHead {
     let freshness = Freshness::of(
-        policy,
+        terms,
         received.status,
         received.headers,
         directives,
@@ -208,11 +223,12 @@ const RANGE_FIELDS: [HeaderName; 2] = [RANGE, IF_RANGE];
 
 /// The prohibitions, strongest first.
 fn permit(
-    policy: &Policy,
+    terms: &Terms<'_>,
     asked: &Asked,
     received: &Received<'_>,
     directives: &ResponseDirectives,
 ) -> Result<(), Reason> {
+    let policy = terms.policy;
     if asked.mode == CacheMode::ReadOnly {
         return Err(Reason::ReadOnly);
     }
@@ -220,6 +236,9 @@ fn permit(
         return Err(Reason::RequestNoStore);
     }
     refuse_status(received.status)?;
+    if !terms.stores {
+        return Err(Reason::RuleRefuses);
+    }
     // RFC 9111 §5.2.2.3: with must-understand, no-store is for caches that do not understand.
     if directives.must_understand {
         if !is_understood(received.status) {
@@ -269,7 +288,7 @@ fn is_cacheable(
     directives: &ResponseDirectives,
     source: LifetimeSource,
 ) -> bool {
-    source == LifetimeSource::Explicit
+    matches!(source, LifetimeSource::Explicit | LifetimeSource::Default)
         || directives.public
         || directives.private
         || is_heuristically_cacheable(status)

@@ -10,6 +10,25 @@ use http::{HeaderMap, HeaderName};
 use crate::key::{Partition, Secret};
 use crate::rules::storing;
 
+#[cfg(feature = "serde")]
+mod config;
+#[cfg(feature = "serde")]
+pub use config::{CacheKind, PartitionConfig, PolicyConfig, RuleConfig, SecretText};
+
+mod pattern;
+
+mod rule;
+pub(crate) use rule::Rules;
+pub use rule::{InvalidRule, Rule};
+
+mod terms;
+#[cfg(feature = "serde")]
+mod text;
+pub(crate) use terms::Terms;
+
+mod ttl;
+pub use ttl::Ttl;
+
 /// How a cache behaves: its kind (RFC 9111 §1) and the freedom that RFC 9111 leaves to it.
 ///
 /// ```
@@ -35,7 +54,10 @@ pub struct Policy {
     pub(crate) secret: Secret,
     pub(crate) redacted_parameters: Parameters,
     pub(crate) targets: Arc<[HeaderName]>,
-    pub(crate) default_ttl: Option<Duration>,
+    pub(crate) default_ttl: Option<Ttl>,
+    pub(crate) override_ttl: Option<Ttl>,
+    pub(crate) ignores_origin: bool,
+    pub(crate) rules: Option<Arc<Rules>>,
     pub(crate) max_ttl: Option<Duration>,
     pub(crate) heuristic_cap: Duration,
     pub(crate) retention: Retention,
@@ -107,6 +129,9 @@ impl Policy {
             redacted_parameters: Parameters::named(SECRET_PARAMETERS),
             targets: Arc::default(),
             default_ttl: None,
+            override_ttl: None,
+            ignores_origin: false,
+            rules: None,
             max_ttl: None,
             heuristic_cap: Duration::from_secs(24 * 60 * 60),
             retention: Retention::Grace(Duration::from_secs(60 * 60)),
@@ -189,9 +214,49 @@ impl Policy {
     /// The freshness lifetime of a cacheable response for which the origin gives none, instead of
     /// the heuristic of RFC 9111 §4.2.2; not for errors (4xx, 5xx). Default: none.
     #[must_use]
-    pub fn default_ttl(mut self, lifetime: Duration) -> Self {
-        self.default_ttl = Some(lifetime);
+    pub fn default_ttl(mut self, lifetime: impl Into<Ttl>) -> Self {
+        self.default_ttl = Some(lifetime.into());
         self
+    }
+
+    /// The freshness lifetime whatever the origin says, counted from when the response arrives; not
+    /// for errors (4xx, 5xx). Default: none.
+    ///
+    /// It comes before `max-age`, `s-maxage`, `Expires` and `no-cache`, and in a private cache before
+    /// `no-store`: such a response is stored for the partition of the one who asked. It does not come
+    /// before what protects others: in a shared cache what is `private`, `no-store`, or was asked for
+    /// with `Authorization` is not stored, as without it. Nor does it come before `no-store` of a
+    /// request, `Vary`, `must-revalidate` once the time is over, or [`max_ttl`](Self::max_ttl).
+    #[doc(alias = "expire_after")]
+    #[must_use]
+    pub fn override_ttl(mut self, lifetime: impl Into<Ttl>) -> Self {
+        self.override_ttl = Some(lifetime.into());
+        self
+    }
+
+    /// Whether what responses say of their own caching does not count: no directive of
+    /// `Cache-Control`, and not `Expires`. [`default_ttl`](Self::default_ttl) or the heuristic then
+    /// gives the lifetime. Default: no.
+    ///
+    /// What protects others counts all the same, as for [`override_ttl`](Self::override_ttl).
+    #[doc(alias = "cache_control")]
+    #[must_use]
+    pub fn ignore_origin(mut self, ignore: bool) -> Self {
+        self.ignores_origin = ignore;
+        self
+    }
+
+    /// What holds for some requests and responses only, in the place of what the policy says of all;
+    /// see [`Rule`]. Default: none.
+    ///
+    /// What is stored already stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// Where a rule cannot be used; the error says which one, and what to write.
+    pub fn rules(mut self, rules: impl IntoIterator<Item = Rule>) -> Result<Self, InvalidRule> {
+        self.rules = Rules::new(rules)?.map(Arc::new);
+        Ok(self)
     }
 
     /// The longest freshness lifetime, whatever the origin says. Default: none.

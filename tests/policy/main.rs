@@ -1,0 +1,5 @@
+//! What an application says of its cache: rules, and all that goes with them.
+
+mod config;
+mod precedence;
+mod rules;
