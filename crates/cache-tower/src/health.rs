@@ -1,4 +1,4 @@
-//! Whether the store does its part: told once per change, and left alone for a while where it does
+//! Whether the store does its part: told once per change that lasts, and left alone for a while where it does
 //! not.
 
 use std::error::Error;
@@ -13,12 +13,20 @@ use tracing::{debug, info, warn};
 /// After a few failures in a row it is asked nothing for a while; then one request tries, for all.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
-    reading_fails: AtomicBool,
-    writing_fails: AtomicBool,
+    reading: State,
+    writing: State,
     /// Failures in a row.
     failures: AtomicU32,
     /// Until when nothing is asked of it, in milliseconds since 1970; zero: it is asked.
     rests_until: AtomicU64,
+}
+
+/// What was told of it.
+#[derive(Debug, Default)]
+struct State {
+    fails: AtomicBool,
+    /// When it failed last, in milliseconds since 1970.
+    failed_at: AtomicU64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -53,9 +61,9 @@ impl Health {
 
     /// Takes note of how an operation ended.
     pub(crate) fn note<T>(&self, doing: Doing, done: &Result<T, BackendError>, now: SystemTime) {
-        let fails = match doing {
-            Doing::Reading => &self.reading_fails,
-            Doing::Writing => &self.writing_fails,
+        let state = match doing {
+            Doing::Reading => &self.reading,
+            Doing::Writing => &self.writing,
         };
         match done {
             Ok(_) => {
@@ -65,7 +73,7 @@ impl Health {
                     self.failures.store(0, Ordering::Relaxed);
                     self.rests_until.store(0, Ordering::Relaxed);
                 }
-                if fails.load(Ordering::Relaxed) && fails.swap(false, Ordering::Relaxed) {
+                if state.fails.load(Ordering::Relaxed) && state.is_over(now) {
                     info!(?doing, "the store does its part again");
                 }
             }
@@ -81,7 +89,8 @@ impl Health {
                     self.rests_until.store(until, Ordering::Relaxed);
                 }
                 let error = error as &dyn Error;
-                if fails.swap(true, Ordering::Relaxed) {
+                state.failed_at.store(millis(now), Ordering::Relaxed);
+                if state.fails.swap(true, Ordering::Relaxed) {
                     debug!(error, ?doing, "the store does not do its part");
                 } else {
                     warn!(
@@ -95,6 +104,14 @@ impl Health {
     }
 }
 
+impl State {
+    /// Whether it has not failed for so long that it can be told to one, who is to log it.
+    fn is_over(&self, now: SystemTime) -> bool {
+        let since = millis(now).saturating_sub(self.failed_at.load(Ordering::Relaxed));
+        since >= STEADY_MILLIS && self.fails.swap(false, Ordering::Relaxed)
+    }
+}
+
 fn millis(now: SystemTime) -> u64 {
     let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
@@ -102,6 +119,9 @@ fn millis(now: SystemTime) -> u64 {
 
 /// After how many failures in a row the store is left alone.
 const FAILURES: u32 = 5;
+
+/// A store that fails now and then would otherwise be told of at each turn.
+const STEADY_MILLIS: u64 = 5_000;
 
 /// For how long.
 pub(crate) const PAUSE: Duration = Duration::from_secs(1);
