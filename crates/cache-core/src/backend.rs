@@ -411,6 +411,12 @@ impl StoredBody {
         self.length == 0
     }
 
+    /// The trailer fields behind it, to share.
+    #[must_use]
+    pub fn shared_trailers(&self) -> Option<Arc<HeaderMap>> {
+        self.trailers.clone()
+    }
+
     /// The trailer fields behind it.
     #[must_use]
     pub fn trailers(&self) -> Option<&HeaderMap> {

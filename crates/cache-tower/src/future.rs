@@ -18,14 +18,14 @@ type Output<B, E> = Result<Response<CacheBody<B>>, E>;
 
 enum State<B, E> {
     /// A hit in a store that answers at once: nothing to wait for.
-    Answered(Option<Box<Response<CacheBody<B>>>>),
+    Answered(Option<Response<CacheBody<B>>>),
     Waiting(BoxFuture<'static, Output<B, E>>),
 }
 
 impl<B, E> ResponseFuture<B, E> {
     pub(crate) fn answered(response: Response<CacheBody<B>>) -> Self {
         Self {
-            state: State::Answered(Some(Box::new(response))),
+            state: State::Answered(Some(response)),
         }
     }
 
@@ -45,7 +45,7 @@ impl<B, E> Future for ResponseFuture<B, E> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.state {
             State::Answered(response) => match response.take() {
-                Some(response) => Poll::Ready(Ok(*response)),
+                Some(response) => Poll::Ready(Ok(response)),
                 None => Poll::Pending,
             },
             State::Waiting(future) => future.as_mut().poll(cx),

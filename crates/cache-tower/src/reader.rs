@@ -23,13 +23,13 @@ pub(crate) struct Reader {
     left: u64,
     /// All bytes are wanted, so that more than there are is an error.
     is_whole: bool,
-    trailers: Option<HeaderMap>,
+    trailers: Option<Arc<HeaderMap>>,
 }
 
 enum Rest {
     Whole(Bytes),
     Chunks { chunks: Arc<[Bytes]>, next: usize },
-    Remote(Remote),
+    Remote(Box<Remote>),
 }
 
 /// What is left of a body in the store. A few windows are asked for before they are wanted, so that
@@ -73,14 +73,14 @@ impl Reader {
                 chunks: chunks.clone(),
                 next: 0,
             },
-            Source::Remote(body) => Rest::Remote(Remote {
+            Source::Remote(body) => Rest::Remote(Box::new(Remote {
                 body: body.clone(),
                 at: bytes.start,
                 asked: bytes.start,
                 end: bytes.end,
                 windows: VecDeque::new(),
                 timeout,
-            }),
+            })),
         };
         let skip = match body.source() {
             Source::Remote(_) => 0,
@@ -92,7 +92,10 @@ impl Reader {
             skip,
             left: bytes.end.saturating_sub(bytes.start),
             is_whole,
-            trailers: body.trailers().filter(|_| is_whole).cloned(),
+            trailers: match is_whole {
+                true => body.shared_trailers(),
+                false => None,
+            },
         }
     }
 
@@ -102,8 +105,7 @@ impl Reader {
     ) -> Poll<Option<Result<Frame<Bytes>, BackendError>>> {
         if self.left == 0 {
             return Poll::Ready(
-                self.trailers
-                    .take()
+                self.take_trailers()
                     .map(|trailers| Ok(Frame::trailers(trailers))),
             );
         }
@@ -136,7 +138,7 @@ impl Reader {
 
     /// The trailers, for one who goes on from elsewhere.
     pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
-        self.trailers.take()
+        self.trailers.take().map(Arc::unwrap_or_clone)
     }
 
     /// Nothing comes after an error, but for one who goes on from elsewhere.

@@ -171,16 +171,18 @@ impl Reuse {
     /// What there is to say of it.
     #[must_use]
     pub fn info(&self, now: SystemTime) -> CacheInfo {
-        let remaining = self.entry.head.remaining(now);
+        let age = self.entry.head.age(now);
+        let lifetime = self.entry.head.freshness.lifetime;
+        let remaining = lifetime.saturating_sub(age);
         let outcome = match () {
             () if self.is_validated => Outcome::Revalidated,
             () if remaining.is_zero() => Outcome::StaleHit,
             () => Outcome::Hit,
         };
         CacheInfo {
-            age: Some(self.entry.head.age(now)),
+            age: Some(age),
             remaining: Some(remaining),
-            stale_for: Some(self.entry.head.stale_for(now)),
+            stale_for: Some(age.saturating_sub(lifetime)),
             ..CacheInfo::unstored(outcome, self.reason, Storing::Stored)
         }
     }
