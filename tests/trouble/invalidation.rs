@@ -6,6 +6,7 @@ use cache_core::{CacheMode, Outcome};
 use http::Method;
 use kit::held::{get, settle};
 use kit::{Answer, Operation, not_modified, ok, status};
+use tokio::time::sleep;
 
 use crate::scene::{Fetching, Scene, got, got_all, with, with_method, with_mode};
 use crate::store::{Fault, Store, UNAVAILABLE};
@@ -120,7 +121,7 @@ async fn nobody_gets_the_older_one(
     assert_eq!(got(newest).await.text(), "newer", "{name}");
     for _ in 0..3 {
         assert_eq!(gives(&mut scene, "newer").await, "newer", "{name}");
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        sleep(Duration::from_secs(2)).await;
     }
     store.heal();
     assert_eq!(gives(&mut scene, "newer").await, "newer", "{name}");
@@ -301,7 +302,7 @@ async fn a_change_whose_caller_has_left_still_ends_the_waiting() {
             tokio::task::yield_now().await;
         }
         change.abort();
-        tokio::time::sleep(Duration::from_secs(6)).await;
+        sleep(Duration::from_secs(6)).await;
         scene.clock.advance(Duration::from_secs(1));
         older.answer(fresh("older"));
         settle().await;
@@ -328,4 +329,24 @@ async fn who_asks_after_a_reload_is_not_given_what_was_asked_for_before() {
         settle().await;
         assert_eq!(gives(&mut scene, "newer").await, "newer");
     }
+}
+
+/// One that hangs fails after one that came later, and speaks of an earlier time.
+#[tokio::test(start_paused = true)]
+async fn an_invalidation_that_fails_late_does_not_undo_what_is_known_of_a_later_one() {
+    let store = Store::new();
+    let mut scene = Scene::over(store.clone());
+    store.set(Operation::Invalidate, Fault::Hangs);
+    change(&mut scene, "/", Method::POST, ok("changed")).await;
+    store.heal();
+    scene.clock.advance(Duration::from_secs(1));
+    let between = scene.fetch(get("/"));
+    scene.asked().await.answer(fresh("between"));
+    assert_eq!(got(between).await.text(), "between");
+    scene.clock.advance(Duration::from_secs(1));
+    store.set(Operation::Invalidate, UNAVAILABLE);
+    change(&mut scene, "/", Method::POST, ok("changed again")).await;
+    // By now the first has failed, too.
+    sleep(Duration::from_secs(6)).await;
+    assert_eq!(gives(&mut scene, "after").await, "after");
 }

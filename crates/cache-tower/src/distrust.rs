@@ -37,14 +37,21 @@ impl Distrust {
     pub(crate) fn add(&self, key: PrimaryKey, now: SystemTime) {
         let mut known = self.lock();
         if known.keys.len() >= MOST_KEYS {
+            let before = known.keys.values().map(|invalid| invalid.before).max();
+            known.everything_before = known.everything_before.max(before).max(Some(now));
             known.keys.clear();
-            known.everything_before = Some(now);
         }
-        let invalid = Invalid {
+        // One that took long to fail says nothing about what has come after it.
+        let known = known.keys.entry(key).or_insert(Invalid {
             before: now,
             told_at: None,
-        };
-        known.keys.insert(key, invalid);
+        });
+        if known.before < now {
+            *known = Invalid {
+                before: now,
+                told_at: None,
+            };
+        }
         self.is_needed.store(true, Ordering::Release);
     }
 
