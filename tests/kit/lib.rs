@@ -25,6 +25,7 @@ pub use log::Log;
 pub mod contract;
 pub mod held;
 pub mod management;
+pub mod simulation;
 
 #[cfg(unix)]
 pub mod redis;

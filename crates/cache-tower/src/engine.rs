@@ -47,7 +47,7 @@ pub(crate) struct Engine {
     pub(crate) coalescing_wait: Duration,
     pub(crate) lease: Option<Duration>,
     pub(crate) fail_mode: FailMode,
-    pub(crate) early_seed: u64,
+    pub(crate) seed: u64,
     pub(crate) flights: Arc<Flights>,
     pub(crate) revalidations: Arc<Revalidations>,
     pub(crate) distrust: Arc<Distrust>,
@@ -68,7 +68,7 @@ impl Engine {
             coalescing_wait: Duration::from_secs(5),
             lease: None,
             fail_mode: FailMode::Open,
-            early_seed: RandomState::new().hash_one(()),
+            seed: RandomState::new().hash_one(()),
             flights: Arc::default(),
             revalidations: Arc::new(Revalidations::new(Duration::from_secs(5))),
             distrust: Arc::default(),
@@ -107,7 +107,7 @@ where
             Step::from(lookup.next_without_store(&head))
         }
         Begin::Lookup(lookup) => {
-            let lookup = lookup.refreshing_early(engine.early_seed);
+            let lookup = lookup.refreshing_early(engine.seed);
             match engine.look_up_now(&lookup, head, now) {
                 Some(found) => Step::from(engine.judge(lookup, &head, found, now)),
                 None => return ResponseFuture::waiting(exchange().look_up(lookup, request, now)),

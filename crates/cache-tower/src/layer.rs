@@ -105,6 +105,14 @@ impl CacheLayer {
         self
     }
 
+    /// What is drawn, as the point from which a response is [due
+    /// early](Policy::early_refresh), is drawn from this. Default: a number that no other process has.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        Arc::make_mut(&mut self.engine).seed = seed;
+        self
+    }
+
     /// For how long an origin that failed to validate a stored response is not asked again for it, and
     /// the stale one stands in, as far as it may. Default: 5 seconds. Zero: it is asked each time.
     #[must_use]

@@ -132,7 +132,7 @@ impl<S> Exchange<S> {
         let Begin::Lookup(lookup) = Begin::new(&self.engine.policy, &head, now) else {
             return None;
         };
-        let lookup = lookup.refreshing_early(self.engine.early_seed);
+        let lookup = lookup.refreshing_early(self.engine.seed);
         let flights = &self.engine.flights;
         if is_leader
             && (self.all_ended == flights.all_ended()
