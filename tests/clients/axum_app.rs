@@ -10,7 +10,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Router, ServiceExt as _};
-use cache_tower::{Cache, Policy};
+use cache_tower::{Cache, CacheMode, CacheRequestExt, Policy};
 use http::StatusCode;
 use http::header::{AGE, CACHE_CONTROL, HeaderMap};
 use http_body_util::BodyExt;
@@ -134,4 +134,22 @@ async fn a_router_takes_the_layer_without_a_layer_that_handles_errors() {
     let (_origin, _, cache) = cache_with(Policy::shared()).await;
     let app = counting().layer(cache);
     counts_as_it_should(&Server::start(app).await).await;
+}
+
+#[tokio::test]
+async fn a_request_of_axum_says_what_it_wants() {
+    let (_origin, _, cache) = cache_with(Policy::shared()).await;
+    let mut app = cache.layer(counting());
+    for (mode, expected) in [
+        (CacheMode::Default, "1"),
+        (CacheMode::Default, "1"),
+        (CacheMode::Reload, "2"),
+        (CacheMode::OnlyIfCached, "2"),
+    ] {
+        let request = Request::get("http://app.test/stored").body(Body::empty());
+        let request = request.expect("a request").cache(mode);
+        let response = app.call(request).await;
+        let body = response.expect("a response").into_body().collect().await;
+        assert_eq!(body.expect("a whole body").to_bytes(), expected, "{mode:?}");
+    }
 }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use cache_reqwest::{CachedClient, HttpClient};
-use cache_tower::{CacheBody, CacheInfo, CacheLayer, CacheMode, MemoryBackend, Outcome, Reason};
+use cache_tower::{
+    CacheBody, CacheInfo, CacheLayer, CacheMode, CacheOptions, MemoryBackend, Outcome, Reason,
+};
 use http_body_util::BodyExt;
 use kit::{HttpOrigin, ok, status};
 use reqwest::header::HeaderMap;
@@ -291,4 +293,19 @@ async fn as_a_service_it_takes_bodies_and_unsafe_methods() {
     assert_eq!(origin.sent()[1].headers["content-length"], "4");
     let response = client.oneshot(get(&url)).await.expect("a response");
     assert_eq!(text(is(Outcome::Miss, response)).await, "new");
+}
+
+#[tokio::test]
+async fn options_of_a_request_reach_the_cache() {
+    let (origin, clock, cache) = private_cache().await;
+    let client = CachedClient::new(reqwest(), cache);
+    let url = origin.uri("/");
+    origin.answers(ok("one").cache_control("no-store"));
+
+    let minute = || CacheOptions::new().override_ttl(Duration::from_secs(60));
+    let response = client.execute_with(get(&url), minute()).await;
+    text(is(Outcome::Miss, response.expect("a response"))).await;
+    clock.advance(Duration::from_secs(59));
+    let response = client.execute(get(&url)).await.expect("a response");
+    is(Outcome::Hit, response);
 }

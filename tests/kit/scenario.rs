@@ -4,9 +4,11 @@ use std::future::poll_fn;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use cache_core::{Backend, CacheInfo, CacheMode, Outcome, Policy, Reason, Storing};
+use cache_core::{
+    Backend, CacheInfo, CacheMode, CacheOptions, CacheRequestExt, Outcome, Policy, Reason, Storing,
+};
 use cache_memory::MemoryBackend;
-use cache_tower::{Cache, CacheLayer};
+use cache_tower::{Cache, CacheControls, CacheLayer};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, StatusCode};
 use http_body::Body;
@@ -36,6 +38,7 @@ pub struct Scenario {
     clock: ManualClock,
     origin: Origin,
     runtime: Runtime,
+    controls: CacheControls,
 }
 
 impl Scenario {
@@ -61,13 +64,22 @@ impl Scenario {
     #[must_use]
     pub fn over(policy: Policy, backend: impl Backend) -> Self {
         let clock = ManualClock::new();
+        Self::in_layer(
+            CacheLayer::new(backend).policy(policy).clock(clock.clone()),
+            clock,
+        )
+    }
+
+    /// In this layer, whose clock this is.
+    #[must_use]
+    pub fn in_layer(layer: CacheLayer, clock: ManualClock) -> Self {
         let origin = Origin::with_clock(clock.clone());
-        let layer = CacheLayer::new(backend).policy(policy).clock(clock.clone());
         let runtime = Builder::new_current_thread()
             .enable_all()
             .build()
             .expect("a runtime");
         Self {
+            controls: layer.controls(),
             cache: layer.layer(origin.clone()),
             clock,
             origin,
@@ -107,6 +119,12 @@ impl Scenario {
     /// Moves the clock on by seconds.
     pub fn wait(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
+    }
+
+    /// What can be changed of the cache.
+    #[must_use]
+    pub fn controls(&self) -> &CacheControls {
+        &self.controls
     }
 
     /// The clock.
@@ -174,6 +192,12 @@ impl Call<'_> {
     /// What the request wants of the cache.
     pub fn mode(mut self, mode: CacheMode) -> Self {
         self.request.extensions_mut().insert(mode);
+        self
+    }
+
+    /// What the request sets for itself.
+    pub fn options(mut self, options: impl Into<CacheOptions>) -> Self {
+        self.request = self.request.cache(options);
         self
     }
 

@@ -7,6 +7,7 @@ use http::Uri;
 use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderName, PROXY_AUTHORIZATION};
 use http::uri::Authority;
 
+use crate::options::CacheOptions;
 use crate::policy::Policy;
 use crate::request::{Fields, RequestHead};
 
@@ -30,6 +31,31 @@ impl PrimaryKey {
         request: &RequestHead<'_>,
         fields: Fields,
     ) -> Option<Self> {
+        let key = Self::derive_plain(policy, request, fields)?;
+        match request
+            .options
+            .and_then(|options| options.material.as_ref())
+        {
+            Some(material) => Some(key.with(policy, b"material", material)),
+            None => Some(key),
+        }
+    }
+
+    /// The same key with one more field: a name for what it is, and a keyed digest.
+    fn with(self, policy: &Policy, name: &[u8], material: &[u8]) -> Self {
+        let mut digest = policy.secret.digest(name);
+        digest.field(material);
+        let mut key = Framed {
+            bytes: self.bytes.into(),
+        };
+        key.field(name);
+        key.field(&digest.finish());
+        Self {
+            bytes: key.bytes.into(),
+        }
+    }
+
+    fn derive_plain(policy: &Policy, request: &RequestHead<'_>, fields: Fields) -> Option<Self> {
         let host = if fields.host {
             Some(host(request.headers)?)
         } else {
@@ -79,6 +105,14 @@ impl PrimaryKey {
         let request = RequestHead { uri, ..*request };
         let fields = Fields::of(request.headers);
         let own = Self::derive(policy, &request, fields);
+        let options = request.options.map(|options| CacheOptions {
+            partition: None,
+            ..options.clone()
+        });
+        let request = RequestHead {
+            options: options.as_ref(),
+            ..request
+        };
         let unpartitioned = Policy {
             partition: Partition::None,
             ..policy.clone()
@@ -144,13 +178,20 @@ impl Partition {
 
     /// The digest that stands in the key, if the request is in a partition.
     fn of(&self, policy: &Policy, request: &RequestHead<'_>, fields: Fields) -> Option<Digest> {
+        let named = |found: &[u8]| {
+            let mut digest = policy.secret.digest(b"partition");
+            digest.field(found);
+            digest.finish()
+        };
+        if let Some(own) = request
+            .options
+            .and_then(|options| options.partition.as_ref())
+        {
+            return Some(named(own));
+        }
         match self {
             Self::None => None,
-            Self::By(find) => find(request).map(|found| {
-                let mut digest = policy.secret.digest(b"partition");
-                digest.field(&found);
-                digest.finish()
-            }),
+            Self::By(find) => find(request).map(|found| named(&found)),
             Self::Credentials => fields
                 .credentials
                 .then(|| credentials(policy, request.headers)),

@@ -19,6 +19,9 @@ mod resource;
 mod mode;
 pub use mode::CacheMode;
 
+mod options;
+pub use options::{CacheOptions, CacheRequestExt, Switches};
+
 mod request;
 pub use request::RequestHead;
 

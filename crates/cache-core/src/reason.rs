@@ -64,6 +64,12 @@ pub enum Reason {
     KeyTooLong,
     /// The store failed or took too long.
     BackendUnavailable,
+    /// A filter of the policy says that what is stored is not reused.
+    FilterRefusesReuse,
+    /// A filter of the policy says that it is not stored.
+    FilterRefusesStoring,
+    /// The cache is disabled.
+    Disabled,
     /// A rule of the policy says that it is not stored.
     RuleRefuses,
 
@@ -167,6 +173,9 @@ impl Reason {
             Self::RequestNoStore => "the request says no-store",
             Self::NoAuthority => "the target of the request names no authority",
             Self::KeyTooLong => "the key is longer than the policy allows",
+            Self::FilterRefusesReuse => "a filter of the policy refuses what is stored",
+            Self::FilterRefusesStoring => "a filter of the policy says that it is not stored",
+            Self::Disabled => "the cache is disabled",
             Self::RuleRefuses => "a rule of the policy says that it is not stored",
             Self::BackendUnavailable => "the store failed or took too long",
             Self::ResponseNoStore => "the response says no-store",

@@ -6,10 +6,11 @@ use http::header::{
     CACHE_CONTROL, CONTENT_LENGTH, HOST, HeaderMap, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
     IF_UNMODIFIED_SINCE, PRAGMA, RANGE, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{Method, Request, Uri};
+use http::{Extensions, Method, Request, Uri};
 
 use crate::key;
 use crate::mode::CacheMode;
+use crate::options::CacheOptions;
 
 /// The part of a request that the policy reads; nothing of its body.
 #[derive(Clone, Copy)]
@@ -23,6 +24,10 @@ pub struct RequestHead<'a> {
     pub headers: &'a HeaderMap,
     /// What the request wants of the cache.
     pub mode: CacheMode,
+    /// Nothing is to be written for it.
+    pub read_only: bool,
+    /// What it sets for itself.
+    pub options: Option<&'a CacheOptions>,
     /// Whether it has content, or may have.
     pub has_content: bool,
 }
@@ -94,24 +99,64 @@ impl fmt::Debug for RequestHead<'_> {
 
 impl<'a, B> From<&'a Request<B>> for RequestHead<'a> {
     fn from(request: &'a Request<B>) -> Self {
-        Self {
-            method: request.method(),
-            uri: request.uri(),
-            headers: request.headers(),
-            mode: CacheMode::of(request.extensions()),
-            has_content: announces_content(request.headers()),
-        }
+        let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+        Self::new(method, uri, headers, request.extensions())
     }
 }
 
 impl<'a> From<&'a http::request::Parts> for RequestHead<'a> {
     fn from(parts: &'a http::request::Parts) -> Self {
-        Self {
-            method: &parts.method,
-            uri: &parts.uri,
-            headers: &parts.headers,
-            mode: CacheMode::of(&parts.extensions),
-            has_content: announces_content(&parts.headers),
+        let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
+        Self::new(method, uri, headers, &parts.extensions)
+    }
+}
+
+impl<'a> RequestHead<'a> {
+    fn new(
+        method: &'a Method,
+        uri: &'a Uri,
+        headers: &'a HeaderMap,
+        extensions: &'a Extensions,
+    ) -> Self {
+        let head = Self {
+            method,
+            uri,
+            headers,
+            mode: CacheMode::Default,
+            read_only: false,
+            options: None,
+            has_content: announces_content(headers),
+        };
+        match extensions.is_empty() {
+            true => head,
+            false => head.with_extensions(extensions),
         }
+    }
+
+    fn with_extensions(self, extensions: &'a Extensions) -> Self {
+        let mode = CacheMode::of(extensions);
+        let Some(options) = CacheOptions::of(extensions) else {
+            return Self {
+                mode,
+                read_only: mode == CacheMode::ReadOnly,
+                ..self
+            };
+        };
+        let mode = options.mode.unwrap_or(mode);
+        let switches = options.switches;
+        Self {
+            read_only: mode == CacheMode::ReadOnly || options.read_only || switches.is_read_only,
+            mode: match switches.is_offline {
+                true => CacheMode::OnlyIfCached,
+                false => mode,
+            },
+            options: Some(options),
+            ..self
+        }
+    }
+
+    pub(crate) fn is_disabled(&self) -> bool {
+        self.options
+            .is_some_and(|options| options.switches.is_disabled)
     }
 }

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use cache_tower::{Cache, CacheLayer, CacheMode};
+use cache_tower::{Cache, CacheLayer, CacheOptions, CacheRequestExt};
 use http_body::Body as HttpBody;
 use reqwest::{Body, Error, Request, Response};
 use tower_layer::Layer;
@@ -94,20 +94,19 @@ where
         answer(self.service.clone(), request.try_into())
     }
 
-    /// The same, with what this request wants of the cache.
+    /// The same, with what this request sets for itself: a [`CacheMode`](cache_tower::CacheMode), or
+    /// [`CacheOptions`].
     ///
     /// # Errors
     ///
     /// Those of [`execute`](Self::execute).
-    pub fn execute_with(
+    pub fn execute_with<O: Into<CacheOptions>>(
         &self,
         request: Request,
-        mode: CacheMode,
-    ) -> impl Future<Output = Result<Response, S::Error>> + use<S, B> {
-        let request = http::Request::try_from(request).map(|mut request| {
-            request.extensions_mut().insert(mode);
-            request
-        });
+        options: O,
+    ) -> impl Future<Output = Result<Response, S::Error>> + use<S, B, O> {
+        let options = options.into();
+        let request = http::Request::try_from(request).map(|request| request.cache(options));
         answer(self.service.clone(), request)
     }
 }

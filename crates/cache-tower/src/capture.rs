@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
-use cache_core::{Answer, BodyWriter, StoredHead, content_length};
-use http::HeaderMap;
+use bytes::{Bytes, BytesMut};
+use cache_core::{Answer, BodyWriter, ResponseHead, StoredHead, content_length};
+use http::{HeaderMap, StatusCode, Version};
 use tracing::debug;
 
 use crate::budget::within;
@@ -18,16 +18,33 @@ use crate::engine::Engine;
 pub(crate) struct Capture {
     writer: Option<Box<dyn BodyWriter>>,
     engine: Arc<Engine>,
+    status: StatusCode,
+    version: Version,
     headers: HeaderMap,
+    /// What there is of the body, for the policy's filter.
+    shown: Option<Shown>,
     /// The length that the header section announced.
     expected: Option<u64>,
     length: u64,
 }
 
+/// The body so far, and how many bytes of it are kept at most.
+struct Shown {
+    body: BytesMut,
+    limit: u64,
+}
+
 impl Capture {
     /// A capture of the body behind these header fields.
     pub(crate) fn new(engine: &Arc<Engine>, head: StoredHead, headers: &HeaderMap) -> Self {
+        let limit = engine.policy.body_filter_limit();
         Self {
+            status: head.status(),
+            version: head.version(),
+            shown: limit.map(|limit| Shown {
+                body: BytesMut::new(),
+                limit,
+            }),
             writer: Some(engine.backend.writer(head)),
             engine: engine.clone(),
             headers: headers.clone(),
@@ -50,6 +67,17 @@ impl Capture {
                 most, "not stored: the body is longer than it may be"
             );
             return false;
+        }
+        if let Some(shown) = &mut self.shown {
+            if self.length > shown.limit {
+                debug!(
+                    bytes = self.length,
+                    most = shown.limit,
+                    "not stored: the body is longer than the filter looks at"
+                );
+                return false;
+            }
+            shown.body.extend_from_slice(&chunk);
         }
         let written = writer.write(chunk);
         if written.is_err() {
@@ -91,6 +119,13 @@ impl Capture {
                 "not stored: the body was cut off"
             );
             return;
+        }
+        if let Some(shown) = self.shown.take() {
+            let response = ResponseHead::new(self.status, self.version, &self.headers);
+            if !self.engine.policy.permits_body(response, &shown.body) {
+                debug!("not stored: a filter of the policy refuses the body");
+                return;
+            }
         }
         let trailers = trailers
             .and_then(|trailers| self.engine.policy.stored_trailers(&self.headers, trailers));

@@ -395,7 +395,7 @@ impl<S> Exchange<S> {
     /// Asks the origin. Whoever leads tells those who wait what it answered.
     pub(crate) async fn forward<ReqBody, ResBody>(
         &mut self,
-        forward: Forward,
+        mut forward: Forward,
         mut request: Request<ReqBody>,
         lead: Option<Lead>,
     ) -> Result<Response<CacheBody<ResBody>>, S::Error>
@@ -405,6 +405,10 @@ impl<S> Exchange<S> {
         ReqBody: Send + 'static,
         ResBody: Body<Error: Into<BoxError>> + Send + 'static,
     {
+        if let Some(entry) = forward.take_rejected() {
+            let now = self.engine.clock.now();
+            self.keep_up(Upkeep::Remove(entry), now).await;
+        }
         let second = match forward.may_answer_remotely() {
             true => self.engine.empty_bodies.second(&request),
             false => None,

@@ -8,6 +8,7 @@ use tower_layer::Layer;
 
 use crate::background::Background;
 use crate::clock::Clock;
+use crate::controls::{CacheControls, Live};
 use crate::engine::Engine;
 use crate::fail_mode::FailMode;
 use crate::revalidations::Revalidations;
@@ -18,7 +19,7 @@ use crate::service::Cache;
 /// What the layer makes, and what clones of it make, shares one store and one state.
 #[derive(Debug, Clone)]
 pub struct CacheLayer {
-    engine: Arc<Engine>,
+    live: Arc<Live>,
 }
 
 impl CacheLayer {
@@ -26,39 +27,48 @@ impl CacheLayer {
     /// [`Policy::private`].
     pub fn new(backend: impl Backend) -> Self {
         Self {
-            engine: Arc::new(Engine::new(Arc::new(backend))),
+            live: Arc::new(Live::new(Engine::new(Arc::new(backend)))),
+        }
+    }
+
+    /// What can be changed while the cache runs, for all services of this layer and of its clones. A
+    /// setting made here afterwards makes a layer of its own, so take it when all is set.
+    #[must_use]
+    pub fn controls(&self) -> CacheControls {
+        CacheControls::new(self.live.clone())
+    }
+
+    fn change(self, change: impl FnOnce(&mut Engine)) -> Self {
+        Self {
+            live: Arc::new(self.live.changed(change)),
         }
     }
 
     /// Another policy.
     #[must_use]
-    pub fn policy(mut self, policy: Policy) -> Self {
-        Arc::make_mut(&mut self.engine).policy = policy;
-        self
+    pub fn policy(self, policy: Policy) -> Self {
+        self.change(|engine| engine.policy = policy)
     }
 
     /// Another clock. Default: the clock of the system.
     #[must_use]
-    pub fn clock(mut self, clock: impl Clock) -> Self {
-        Arc::make_mut(&mut self.engine).clock = Arc::new(clock);
-        self
+    pub fn clock(self, clock: impl Clock) -> Self {
+        self.change(|engine| engine.clock = Arc::new(clock))
     }
 
     /// Adds a member of this name to the `Cache-Status` field of every response (RFC 9211), behind
     /// those of other caches. Default: none; what the cache did is always in the extensions, as
     /// [`CacheInfo`](crate::CacheInfo).
     #[must_use]
-    pub fn cache_status(mut self, name: CacheName) -> Self {
-        Arc::make_mut(&mut self.engine).cache_name = Some(name);
-        self
+    pub fn cache_status(self, name: CacheName) -> Self {
+        self.change(|engine| engine.cache_name = Some(name))
     }
 
     /// The longest that all operations on the backend may take together on the way of one request;
     /// what is not done by then is a miss, or not stored. Default: 50 ms.
     #[must_use]
-    pub fn backend_budget(mut self, budget: Duration) -> Self {
-        Arc::make_mut(&mut self.engine).backend_budget = budget;
-        self
+    pub fn backend_budget(self, budget: Duration) -> Self {
+        self.change(|engine| engine.backend_budget = budget)
     }
 
     /// How long a request waits for another for the same that is on its way to the origin already,
@@ -68,9 +78,8 @@ impl CacheLayer {
     /// Whoever waits gets the same response while it arrives, if it is fresh and answers its own
     /// fields, too; otherwise it is sent by itself at once, and for a while nobody waits for that key.
     #[must_use]
-    pub fn coalescing_wait(mut self, wait: Duration) -> Self {
-        Arc::make_mut(&mut self.engine).coalescing_wait = wait;
-        self
+    pub fn coalescing_wait(self, wait: Duration) -> Self {
+        self.change(|engine| engine.coalescing_wait = wait)
     }
 
     /// Lets the processes that share the store wait for one another as requests in one process do: who
@@ -80,9 +89,8 @@ impl CacheLayer {
     /// It costs a miss two round trips more, and a process that dies while it has the lease holds up
     /// the others as long as it lasts. Default: no lease.
     #[must_use]
-    pub fn lease(mut self, time: Duration) -> Self {
-        Arc::make_mut(&mut self.engine).lease = Some(time).filter(|time| !time.is_zero());
-        self
+    pub fn lease(self, time: Duration) -> Self {
+        self.change(|engine| engine.lease = Some(time).filter(|time| !time.is_zero()))
     }
 
     /// Tells how a request body of this type is made that has no content, such as `Body::default`.
@@ -92,17 +100,15 @@ impl CacheLayer {
     /// `Empty<Bytes>`, `Full<Bytes>`, `String` and `()` are known; with a type that is not, the body then
     /// ends with an error.
     #[must_use]
-    pub fn empty_body<B: 'static>(mut self, make: fn() -> B) -> Self {
-        Arc::make_mut(&mut self.engine).empty_bodies.add(make);
-        self
+    pub fn empty_body<B: 'static>(self, make: fn() -> B) -> Self {
+        self.change(|engine| engine.empty_bodies.add(make))
     }
 
     /// What becomes of requests while the store is away. Default: [`FailMode::Open`], they go to the
     /// origin.
     #[must_use]
-    pub fn fail_mode(mut self, mode: FailMode) -> Self {
-        Arc::make_mut(&mut self.engine).fail_mode = mode;
-        self
+    pub fn fail_mode(self, mode: FailMode) -> Self {
+        self.change(|engine| engine.fail_mode = mode)
     }
 
     /// What is drawn, as the point from which a response is [due
@@ -116,17 +122,15 @@ impl CacheLayer {
     /// For how long an origin that failed to validate a stored response is not asked again for it, and
     /// the stale one stands in, as far as it may. Default: 5 seconds. Zero: it is asked each time.
     #[must_use]
-    pub fn failure_pause(mut self, pause: Duration) -> Self {
-        Arc::make_mut(&mut self.engine).revalidations = Arc::new(Revalidations::new(pause));
-        self
+    pub fn failure_pause(self, pause: Duration) -> Self {
+        self.change(|engine| engine.revalidations = Arc::new(Revalidations::new(pause)))
     }
 
     /// How many tasks go on in the background at most: validations, and responses that are being made
     /// visible in a store that takes its time. What is more is left undone. Default: 256.
     #[must_use]
-    pub fn background_tasks(mut self, most: usize) -> Self {
-        Arc::make_mut(&mut self.engine).background = Background::new(most);
-        self
+    pub fn background_tasks(self, most: usize) -> Self {
+        self.change(|engine| engine.background = Background::new(most))
     }
 
     /// Waits for what goes on in the background, and begins nothing more of it that can be left
@@ -134,16 +138,16 @@ impl CacheLayer {
     ///
     /// Dropping the future leaves the work to go on. A validation takes as long as its origin does.
     pub async fn shutdown(&self) {
-        self.engine.background.shutdown().await;
+        let background = self.live.engine().background.clone();
+        background.shutdown().await;
     }
 
     /// The longest that one operation on the backend may take which is not on the way of a request:
     /// making a stored response visible, what is left to the background, and each part of a stored
     /// body that is read. Default: 5 seconds.
     #[must_use]
-    pub fn backend_timeout(mut self, timeout: Duration) -> Self {
-        Arc::make_mut(&mut self.engine).backend_timeout = timeout;
-        self
+    pub fn backend_timeout(self, timeout: Duration) -> Self {
+        self.change(|engine| engine.backend_timeout = timeout)
     }
 }
 
@@ -151,6 +155,6 @@ impl<S> Layer<S> for CacheLayer {
     type Service = Cache<S>;
 
     fn layer(&self, inner: S) -> Cache<S> {
-        Cache::new(inner, self.engine.clone())
+        Cache::new(inner, self.live.clone())
     }
 }

@@ -17,6 +17,9 @@
 mod layer;
 pub use layer::CacheLayer;
 
+mod controls;
+pub use controls::CacheControls;
+
 mod second;
 mod service;
 pub use service::Cache;
@@ -36,9 +39,9 @@ mod clock;
 pub use clock::{Clock, SystemClock};
 
 pub use cache_core::{
-    Backend, CacheInfo, CacheMode, CacheName, InvalidCacheName, InvalidFraction, InvalidRule,
-    Outcome, Partition, Policy, Reason, RequestHead, ResponseHead, Retention, Rule, Secret,
-    Storing, Ttl,
+    Backend, CacheInfo, CacheMode, CacheName, CacheOptions, CacheRequestExt, InvalidCacheName,
+    InvalidFraction, InvalidRule, Outcome, Partition, Policy, Reason, RequestHead, ResponseHead,
+    Retention, Rule, Secret, Storing, Switches, Ttl,
 };
 #[cfg(feature = "serde")]
 pub use cache_core::{CacheKind, PartitionConfig, PolicyConfig, RuleConfig, SecretText};

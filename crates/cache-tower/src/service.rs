@@ -9,7 +9,8 @@ use http_body::Body;
 use tower_service::Service;
 
 use crate::body::CacheBody;
-use crate::engine::{self, Engine};
+use crate::controls::Live;
+use crate::engine;
 use crate::future::ResponseFuture;
 
 /// A service that answers from a store where RFC 9111 lets it, and else asks the inner service.
@@ -33,12 +34,12 @@ use crate::future::ResponseFuture;
 #[derive(Debug, Clone)]
 pub struct Cache<S> {
     inner: S,
-    engine: Arc<Engine>,
+    live: Arc<Live>,
 }
 
 impl<S> Cache<S> {
-    pub(crate) fn new(inner: S, engine: Arc<Engine>) -> Self {
-        Self { inner, engine }
+    pub(crate) fn new(inner: S, live: Arc<Live>) -> Self {
+        Self { inner, live }
     }
 
     /// The inner service.
@@ -68,7 +69,10 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        engine::call(&self.engine, &self.inner, request)
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        match self.live.impose(request.extensions_mut()) {
+            None => engine::call(&self.live.engine(), &self.inner, request),
+            Some(engine) => engine::call(&engine, &self.inner, request),
+        }
     }
 }

@@ -30,6 +30,7 @@ pub struct Forward {
     reason: Reason,
     /// The caller has its answer already.
     is_for_nobody: bool,
+    rejected: Option<Entry>,
 }
 
 /// What may follow the response of the origin.
@@ -75,7 +76,18 @@ impl Forward {
             validators,
             reason,
             is_for_nobody: false,
+            rejected: None,
         }
+    }
+
+    pub(super) fn without_rejected(self, rejected: Option<Entry>) -> Self {
+        Self { rejected, ..self }
+    }
+
+    /// What was found and rejected by a filter, and is to be removed before the origin is asked.
+    #[must_use]
+    pub fn take_rejected(&mut self) -> Option<Entry> {
+        self.rejected.take()
     }
 
     /// The same in the background, where nobody waits for a part or has a precondition.
@@ -111,6 +123,7 @@ impl Forward {
             && !asked.directives.no_cache
             && !is_now
             && matches!(asked.mode, CacheMode::Default | CacheMode::ForceCache)
+            && !asked.read_only
             && matches!(
                 self.reason,
                 Reason::UriMiss
@@ -254,9 +267,9 @@ impl Forward {
         };
         let is_head = self.asked.method == Method::HEAD;
         let answering = Answering::of(is_head, &self.asked.headers, &stored);
-        let upkeep = match self.asked.mode {
-            CacheMode::ReadOnly => Upkeep::Nothing,
-            _ => Upkeep::Remove(stored.clone()),
+        let upkeep = match self.asked.read_only {
+            true => Upkeep::Nothing,
+            false => Upkeep::Remove(stored.clone()),
         };
         let reason = Reason::ForeignNotModified;
         let reuse = Reuse {
@@ -278,7 +291,7 @@ impl Forward {
         if is_described {
             return self.freshened(policy, received);
         }
-        let may_write = self.asked.mode != CacheMode::ReadOnly;
+        let may_write = !self.asked.read_only;
         let upkeep = match self.stored {
             Some(stored) if may_write && speaks_of_resource(received.status) => {
                 Upkeep::Remove(stored)
@@ -305,9 +318,7 @@ impl Forward {
     /// it speaks of this one exchange only.
     fn superseded(self, status: StatusCode) -> Upkeep {
         match self.stored {
-            Some(stored)
-                if speaks_of_resource(status) && self.asked.mode != CacheMode::ReadOnly =>
-            {
+            Some(stored) if speaks_of_resource(status) && !self.asked.read_only => {
                 Upkeep::Remove(stored)
             }
             _ => Upkeep::Nothing,

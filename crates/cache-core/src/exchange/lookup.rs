@@ -27,6 +27,7 @@ pub struct Lookup {
     pub(super) fields: Fields,
     pub(super) directives: RequestDirectives,
     pub(super) mode: CacheMode,
+    pub(super) read_only: bool,
     pub(super) is_head: bool,
     pub(super) asked_at: SystemTime,
     pub(super) early: Option<u64>,
@@ -109,12 +110,22 @@ impl Lookup {
             };
             return self.forward(request, None, reason);
         };
+        if let Some(filters) = &policy.filters {
+            if !filters.permit_reuse(request, &entry.head) {
+                return self.rejected(request, entry.clone());
+            }
+        }
         match reuse(policy, &self.directives, self.mode, &entry.head, now) {
             Reusing::Allowed(Reason::Fresh) if self.refreshes_early(policy, entry, now) => {
                 let reuse = self.reuse(request, entry, Reason::EarlyRefresh);
                 self.while_revalidating(request, reuse, Reason::EarlyRefresh)
             }
             Reusing::Allowed(reason) => AfterLookup::Reuse(self.reuse(request, entry, reason)),
+            // There is nothing that a validation could be written to.
+            Reusing::AllowedWhileRevalidating if self.read_only => {
+                let reuse = self.reuse(request, entry, Reason::StaleWhileRevalidate);
+                AfterLookup::Reuse(reuse)
+            }
             Reusing::AllowedWhileRevalidating => {
                 let reuse = self.reuse(request, entry, Reason::StaleWhileRevalidate);
                 self.while_revalidating(request, reuse, Reason::Stale)
@@ -162,6 +173,17 @@ impl Lookup {
             reason,
             is_validated: false,
             answering,
+        }
+    }
+
+    /// What is found is not to be used, nor to stand in.
+    fn rejected(self, request: &RequestHead<'_>, entry: Entry) -> AfterLookup {
+        let rejected = (!self.read_only).then_some(entry);
+        match self.forward(request, None, Reason::FilterRefusesReuse) {
+            AfterLookup::Forward(forward) => {
+                AfterLookup::Forward(forward.without_rejected(rejected))
+            }
+            after => after,
         }
     }
 

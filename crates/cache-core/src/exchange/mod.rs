@@ -100,6 +100,9 @@ impl Begin {
                 asked: ask(request, key, directives, now),
             });
         }
+        if request.is_disabled() {
+            return Self::Bypass(Reason::Disabled);
+        }
         if fields.upgrade {
             return Self::Bypass(Reason::Upgrade);
         }
@@ -132,6 +135,7 @@ impl Begin {
             fields,
             directives,
             mode: request.mode,
+            read_only: request.read_only,
             is_head,
             asked_at: now,
             early: None,
@@ -156,6 +160,8 @@ fn ask(
         headers: request.headers.clone(),
         directives,
         mode: request.mode,
+        read_only: request.read_only,
+        options: request.options.cloned().map(Box::new),
         asked_at,
     }
 }
@@ -170,6 +176,18 @@ pub struct ResponseHead<'a> {
     pub version: http::Version,
     /// The header section.
     pub headers: &'a HeaderMap,
+}
+
+impl<'a> ResponseHead<'a> {
+    /// A response with this status, version and header section.
+    #[must_use]
+    pub fn new(status: http::StatusCode, version: http::Version, headers: &'a HeaderMap) -> Self {
+        Self {
+            status,
+            version,
+            headers,
+        }
+    }
 }
 
 impl fmt::Debug for ResponseHead<'_> {

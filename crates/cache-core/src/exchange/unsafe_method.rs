@@ -6,7 +6,6 @@ use http::{Method, StatusCode};
 
 use super::ResponseHead;
 use crate::key::PrimaryKey;
-use crate::mode::CacheMode;
 use crate::policy::Policy;
 use crate::rules::invalidation::{describes_target, invalidated};
 use crate::rules::storing::{Asked, Received, has_explicit_lifetime, store};
@@ -33,7 +32,7 @@ impl Unsafe {
     #[must_use]
     pub fn next(self, policy: &Policy, response: ResponseHead<'_>, now: SystemTime) -> AfterUnsafe {
         let asked = &self.asked;
-        if asked.mode == CacheMode::ReadOnly {
+        if asked.read_only {
             return AfterUnsafe {
                 invalidate: Vec::new(),
                 store: None,

@@ -7,13 +7,18 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
 
+use crate::exchange::ResponseHead;
 use crate::key::{Partition, Secret};
+use crate::request::RequestHead;
 use crate::rules::storing;
 
 #[cfg(feature = "serde")]
 mod config;
 #[cfg(feature = "serde")]
 pub use config::{CacheKind, PartitionConfig, PolicyConfig, RuleConfig, SecretText};
+
+mod filter;
+pub(crate) use filter::Filters;
 
 mod pattern;
 
@@ -58,6 +63,7 @@ pub struct Policy {
     pub(crate) override_ttl: Option<Ttl>,
     pub(crate) ignores_origin: bool,
     pub(crate) rules: Option<Arc<Rules>>,
+    pub(crate) filters: Option<Arc<Filters>>,
     pub(crate) max_ttl: Option<Duration>,
     pub(crate) heuristic_cap: Duration,
     pub(crate) retention: Retention,
@@ -132,6 +138,7 @@ impl Policy {
             override_ttl: None,
             ignores_origin: false,
             rules: None,
+            filters: None,
             max_ttl: None,
             heuristic_cap: Duration::from_secs(24 * 60 * 60),
             retention: Retention::Grace(Duration::from_secs(60 * 60)),
@@ -257,6 +264,87 @@ impl Policy {
     pub fn rules(mut self, rules: impl IntoIterator<Item = Rule>) -> Result<Self, InvalidRule> {
         self.rules = Rules::new(rules)?.map(Arc::new);
         Ok(self)
+    }
+
+    /// Stores only what this is true of, and reuses only that: one that is found and not true of is
+    /// removed, and the origin is asked as if nothing were there. Filters add up. They must not panic,
+    /// and come behind all else that may forbid storing or reuse.
+    ///
+    /// ```
+    /// use cache_core::Policy;
+    ///
+    /// let complete = Policy::private().filter(|request, response| {
+    ///     request.uri.path() != "/health" && !response.headers.contains_key("x-incomplete")
+    /// });
+    /// # let _ = complete;
+    /// ```
+    #[doc(alias = "filter_fn")]
+    #[must_use]
+    pub fn filter(
+        self,
+        filter: impl Fn(&RequestHead<'_>, &ResponseHead<'_>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let filter = Arc::new(filter);
+        self.with_filters(|filters| {
+            filters.add_storing(filter.clone());
+            filters.add_reuse(filter);
+        })
+    }
+
+    /// The same for storing alone.
+    #[must_use]
+    pub fn filter_storing(
+        self,
+        filter: impl Fn(&RequestHead<'_>, &ResponseHead<'_>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.with_filters(|filters| filters.add_storing(Arc::new(filter)))
+    }
+
+    /// The same for reuse alone. It is asked on every hit.
+    #[must_use]
+    pub fn filter_reuse(
+        self,
+        filter: impl Fn(&RequestHead<'_>, &ResponseHead<'_>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.with_filters(|filters| filters.add_reuse(Arc::new(filter)))
+    }
+
+    /// Stores only what this is true of when its body is complete. Of a body that is longer than
+    /// `limit`, in bytes, nothing is known, so it is not stored. There is one at most.
+    ///
+    /// The body streams to the caller meanwhile; the filter is called where its end is read. It is not
+    /// asked again when the response is reused: a body that is read from a store over a network is not
+    /// there to be looked at.
+    #[must_use]
+    pub fn filter_body(
+        self,
+        limit: u64,
+        filter: impl Fn(&ResponseHead<'_>, &[u8]) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.with_filters(|filters| filters.set_body(limit, Arc::new(filter)))
+    }
+
+    /// How many bytes of a body have to be kept for the filter of bodies, if there is one.
+    #[must_use]
+    pub fn body_filter_limit(&self) -> Option<u64> {
+        let (limit, _) = self.filters.as_ref()?.body()?;
+        Some(*limit)
+    }
+
+    /// Whether a response with this body may be stored.
+    #[must_use]
+    pub fn permits_body(&self, response: ResponseHead<'_>, body: &[u8]) -> bool {
+        match self.filters.as_ref().and_then(|filters| filters.body()) {
+            Some((_, filter)) => filter(&response, body),
+            None => true,
+        }
+    }
+
+    fn with_filters(mut self, change: impl FnOnce(&mut Filters)) -> Self {
+        let mut filters = self.filters.as_deref().cloned().unwrap_or_default();
+        change(&mut filters);
+        self.filters = Some(Arc::new(filters));
+        self
     }
 
     /// The longest freshness lifetime, whatever the origin says. Default: none.

@@ -8,6 +8,7 @@ use http::header::{HeaderMap, HeaderName};
 
 use crate::exchange::ResponseHead;
 use crate::header::cache_control::ResponseDirectives;
+use crate::options::CacheOptions;
 use crate::policy::rule::{Actions, Rules};
 use crate::policy::{Policy, Retention, Ttl};
 use crate::rules::storing::{Asked, Received};
@@ -32,11 +33,25 @@ pub(crate) struct Terms<'a> {
 impl<'a> Terms<'a> {
     /// The terms for the response to a request.
     pub(crate) fn of(policy: &'a Policy, asked: &Asked, received: &Received<'_>) -> Self {
-        let terms = Self::of_policy(policy, received.status);
-        match &policy.rules {
-            Some(rules) => terms.with(rules, asked, received),
+        let mut terms = Self::of_policy(policy, received.status);
+        if let Some(rules) = &policy.rules {
+            terms = terms.with(rules, asked, received);
+        }
+        match &asked.options {
+            Some(options) => terms.for_request(options, received.status),
             None => terms,
         }
+    }
+
+    /// What a request sets for itself comes before what policy and rules say.
+    fn for_request(mut self, options: &CacheOptions, status: StatusCode) -> Self {
+        if !is_error(status) {
+            self.default_ttl = options.default_ttl.or(self.default_ttl);
+            self.override_ttl = options.override_ttl.or(self.override_ttl);
+        }
+        self.max_ttl = options.max_ttl.or(self.max_ttl);
+        self.ignores_origin = options.ignores_origin.unwrap_or(self.ignores_origin);
+        self
     }
 
     /// The terms that the policy has without its rules.
@@ -62,11 +77,7 @@ impl<'a> Terms<'a> {
     fn with(mut self, rules: &Rules, asked: &Asked, received: &Received<'_>) -> Self {
         let is_error = is_error(received.status);
         let request = asked.head();
-        let response = ResponseHead {
-            status: received.status,
-            version: received.version,
-            headers: received.headers,
-        };
+        let response = ResponseHead::new(received.status, received.version, received.headers);
         let mut first = Actions::default();
         for rule in rules.matching(&request, &response) {
             let Actions {

@@ -66,11 +66,7 @@ pub(crate) fn reuse(
     // RFC 9111 §5.2.1.1: who bounds the age, and no staleness, does not want a stale response.
     let takes_stale = directives.max_age.is_none() || directives.max_stale.is_some();
     if stale_for < freshness.stale_while_revalidate && takes_stale && !directives.only_if_cached {
-        return match mode {
-            // There is nothing that a validation could be written to.
-            CacheMode::ReadOnly => Reusing::Allowed(Reason::StaleWhileRevalidate),
-            _ => Reusing::AllowedWhileRevalidating,
-        };
+        return Reusing::AllowedWhileRevalidating;
     }
     Reusing::Refused(Reason::Stale)
 }

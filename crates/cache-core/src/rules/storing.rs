@@ -9,11 +9,13 @@ use http::header::{
 };
 use http::{Method, StatusCode, Version};
 
+use crate::exchange::ResponseHead;
 use crate::header::cache_control::{RequestDirectives, ResponseDirectives};
 use crate::header::range::{self, ByteRange, Part};
 use crate::header::{connection, date};
 use crate::key::PrimaryKey;
 use crate::mode::CacheMode;
+use crate::options::CacheOptions;
 use crate::policy::{Policy, Terms};
 use crate::reason::Reason;
 use crate::request::RequestHead;
@@ -30,6 +32,8 @@ pub(crate) struct Asked {
     pub(crate) headers: HeaderMap,
     pub(crate) directives: RequestDirectives,
     pub(crate) mode: CacheMode,
+    pub(crate) read_only: bool,
+    pub(crate) options: Option<Box<CacheOptions>>,
     pub(crate) asked_at: SystemTime,
 }
 
@@ -41,6 +45,8 @@ impl Asked {
             uri: &self.uri,
             headers: &self.headers,
             mode: self.mode,
+            read_only: self.read_only,
+            options: self.options.as_deref(),
             has_content: false,
         }
     }
@@ -73,6 +79,12 @@ pub(crate) fn store(
     let terms = Terms::of(policy, asked, received);
     let directives = terms.directives(received.headers);
     permit(&terms, asked, received, &directives)?;
+    if let Some(filters) = &policy.filters {
+        let response = ResponseHead::new(received.status, received.version, received.headers);
+        if !filters.permit_storing(&asked.head(), &response) {
+            return Err(Reason::FilterRefusesStoring);
+        }
+    }
     let label = Label::of(asked, received)?;
     let mut head = describe(&terms, asked, received, &directives);
     head.selecting = selection::selecting(&terms, &asked.headers, received.headers)?;
@@ -229,7 +241,7 @@ fn permit(
     directives: &ResponseDirectives,
 ) -> Result<(), Reason> {
     let policy = terms.policy;
-    if asked.mode == CacheMode::ReadOnly {
+    if asked.read_only {
         return Err(Reason::ReadOnly);
     }
     if asked.mode == CacheMode::NoStore || asked.directives.no_store {
