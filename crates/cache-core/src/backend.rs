@@ -447,6 +447,12 @@ pub trait BodyWriter: Send + Sync + 'static {
     /// Where the store cannot take it now; then nothing is stored, and the caller drops the writer.
     fn write(&mut self, chunk: Bytes) -> Result<(), BackendError>;
 
+    /// Waits until the next piece will not be refused for coming too early. Nobody who streams to a
+    /// caller waits for it; whoever copies does.
+    fn ready(&mut self) -> Answer<'_, ()> {
+        Answer::Now(())
+    }
+
     /// Makes the response visible, now that its body is complete.
     fn publish(
         self: Box<Self>,

@@ -1,5 +1,6 @@
 //! Storing a response.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use cache_core::{Answer, BackendError, BackendErrorKind, BodyWriter, StoredHead,
 use http::HeaderMap;
 use redis::{Value, cmd, pipe};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::backend::{RedisBackend, millis};
@@ -70,6 +71,25 @@ impl BodyWriter for RedisWriter {
         }
     }
 
+    fn ready(&mut self) -> Answer<'_, ()> {
+        let Some(upload) = &self.upload else {
+            return Answer::Now(());
+        };
+        let (progress, most) = (&upload.progress, self.backend.options().upload_buffer);
+        Answer::later(async move {
+            loop {
+                let mut sent = pin!(progress.sent.notified());
+                // Before the look, so that nothing is missed between the two.
+                sent.as_mut().enable();
+                let waiting = progress.waiting.load(Ordering::Relaxed);
+                if waiting <= most / 2 || upload.frames.is_closed() {
+                    return;
+                }
+                sent.await;
+            }
+        })
+    }
+
     fn publish(
         mut self: Box<Self>,
         trailers: Option<HeaderMap>,
@@ -126,6 +146,8 @@ struct Progress {
     waiting: AtomicUsize,
     /// All of it was given, and what is sent is to stay.
     is_complete: AtomicBool,
+    /// Some were sent, or none will be any more.
+    sent: Notify,
 }
 
 impl Upload {
@@ -202,6 +224,10 @@ async fn upload(
         let sent = append(&lane, &key, staging, &batch, &mut length).await;
         batch.clear();
         progress.waiting.fetch_sub(bytes, Ordering::Relaxed);
+        if sent.is_err() {
+            frames.close();
+        }
+        progress.sent.notify_waiters();
         if let Err(error) = sent {
             drop(frames);
             discard(&lane, &key).await;

@@ -44,6 +44,10 @@ impl CacheLayer {
         }
     }
 
+    pub(crate) fn engine(&self) -> Arc<Engine> {
+        Arc::clone(&self.live.engine())
+    }
+
     /// Another policy.
     #[must_use]
     pub fn policy(self, policy: Policy) -> Self {
@@ -114,9 +118,8 @@ impl CacheLayer {
     /// What is drawn, as the point from which a response is [due
     /// early](Policy::early_refresh), is drawn from this. Default: a number that no other process has.
     #[must_use]
-    pub fn seed(mut self, seed: u64) -> Self {
-        Arc::make_mut(&mut self.engine).seed = seed;
-        self
+    pub fn seed(self, seed: u64) -> Self {
+        self.change(|engine| engine.seed = seed)
     }
 
     /// For how long an origin that failed to validate a stored response is not asked again for it, and

@@ -35,13 +35,17 @@ pub use future::ResponseFuture;
 mod body;
 pub use body::{BodyError, BodyErrorKind, CacheBody};
 
+mod manage;
+pub use manage::{CacheHandle, Entries, Filter, PutError, Stats, Sweep};
+
 mod clock;
 pub use clock::{Clock, SystemClock};
 
 pub use cache_core::{
-    Backend, CacheInfo, CacheMode, CacheName, CacheOptions, CacheRequestExt, InvalidCacheName,
-    InvalidFraction, InvalidRule, Outcome, Partition, Policy, Reason, RequestHead, ResponseHead,
-    Retention, Rule, Secret, Storing, Switches, Ttl,
+    Backend, BackendError, BackendErrorKind, CacheInfo, CacheMode, CacheName, CacheOptions,
+    CacheRequestExt, Entry, InvalidCacheName, InvalidFraction, InvalidRule, Listed, Outcome,
+    Partition, Policy, PrimaryKey, Progress, Reason, RequestHead, ResponseHead, Retention, Rule,
+    Secret, Storing, Switches, Ttl,
 };
 #[cfg(feature = "serde")]
 pub use cache_core::{CacheKind, PartitionConfig, PolicyConfig, RuleConfig, SecretText};
