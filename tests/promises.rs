@@ -930,9 +930,9 @@ fn without_a_runtime_memory_still_works_and_nothing_runs_in_the_background() {
 
 #[test]
 fn the_future_of_a_call_is_small() {
-    // A hit moves it about; what is large in it is in a box.
+    // It has the response of a hit in it, which is moved about; nothing else in it is large.
     let size = size_of::<cache_tower::ResponseFuture<TestBody, kit::OriginError>>();
-    assert!(size <= 32, "{size} bytes");
+    assert!(size <= 208, "{size} bytes");
 }
 
 /// A reader that counts, as hyper's server does, stops when all bytes have come.

@@ -6,19 +6,23 @@ use tower::Layer;
 use crate::candidate::{Candidate, Measured};
 use crate::exchange::{Origin, Prebuilt};
 
-/// The limit, and ours with its defaults, and the peers if they are compiled; each with a store of
+/// The limit, and ours without and with what it says on each response, and the peers if they are compiled; each with a store of
 /// its own that has a body of this many bytes.
 pub fn candidates(body_bytes: usize) -> Vec<Box<dyn Candidate>> {
     let prebuilt = Prebuilt::new(body_bytes);
     let limit = Measured::new(LIMIT, prebuilt.clone(), prebuilt.clone(), body_bytes, None);
     let origin = Origin::new(prebuilt.clone());
-    let service = CacheLayer::new(MemoryBackend::default()).layer(origin.clone());
+    let layer = CacheLayer::new(MemoryBackend::default()).cache_info(false);
+    let service = layer.layer(origin.clone());
     let ours = Measured::new(OURS, service, prebuilt.clone(), body_bytes, Some(origin));
+    let origin = Origin::new(prebuilt.clone());
+    let service = CacheLayer::new(MemoryBackend::default()).layer(origin.clone());
+    let telling = Measured::new(TELLING, service, prebuilt.clone(), body_bytes, Some(origin));
     #[cfg_attr(
         not(feature = "peers"),
         expect(unused_mut, reason = "the peers are pushed to it")
     )]
-    let mut all: Vec<Box<dyn Candidate>> = vec![Box::new(limit), Box::new(ours)];
+    let mut all: Vec<Box<dyn Candidate>> = vec![Box::new(limit), Box::new(ours), Box::new(telling)];
     #[cfg(feature = "peers")]
     all.extend(crate::peers::peers(&prebuilt, body_bytes));
     all
@@ -27,5 +31,8 @@ pub fn candidates(body_bytes: usize) -> Vec<Box<dyn Candidate>> {
 /// The name of the limit.
 pub const LIMIT: &str = "limit";
 
-/// Our name.
+/// Ours, without a `CacheInfo` on each response.
 pub const OURS: &str = "ours";
+
+/// Ours with its defaults.
+pub const TELLING: &str = "ours, with CacheInfo";

@@ -6,7 +6,7 @@ mod candidate;
 pub use candidate::Candidate;
 
 mod candidates;
-pub use candidates::{LIMIT, OURS, candidates};
+pub use candidates::{LIMIT, OURS, TELLING, candidates};
 
 #[cfg(feature = "peers")]
 mod peers;

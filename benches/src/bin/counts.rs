@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cache_benches::{Candidate, LIMIT, OURS, SIZES, candidates, kib, table};
+use cache_benches::{Candidate, LIMIT, OURS, SIZES, TELLING, candidates, kib, table};
 use lexopt::prelude::*;
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
@@ -66,7 +66,7 @@ fn count(peers_only: bool) -> Result<Vec<(String, Counts)>, Box<dyn Error>> {
     let mut all = Vec::new();
     for bytes in SIZES {
         for candidate in candidates(bytes) {
-            if peers_only && [LIMIT, OURS].contains(&candidate.name()) {
+            if peers_only && [LIMIT, OURS, TELLING].contains(&candidate.name()) {
                 continue;
             }
             let (allocations, allocated) = count_allocations(&*candidate, &runtime);

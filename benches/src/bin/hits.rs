@@ -8,7 +8,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cache_benches::{Candidate, LIMIT, OURS, SIZES, candidates, kib, table};
+use cache_benches::{Candidate, LIMIT, OURS, SIZES, TELLING, candidates, kib, table};
 use lexopt::prelude::*;
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
@@ -145,7 +145,7 @@ impl<'a> Case<'a> {
 
     fn peers(&self) -> impl Iterator<Item = &Measured> {
         let all = self.measured.iter();
-        all.filter(|measured| ![LIMIT, OURS].contains(&measured.candidate.name()))
+        all.filter(|measured| ![LIMIT, OURS, TELLING].contains(&measured.candidate.name()))
     }
 
     fn best_peer(&self) -> Option<&Measured> {
@@ -187,6 +187,7 @@ fn report(cases: &[Case<'_>]) {
     let heading = [
         "",
         "ours",
+        "with CacheInfo",
         "limit",
         "best peer",
         "ours / limit",
@@ -198,6 +199,7 @@ fn report(cases: &[Case<'_>]) {
         let mut row = vec![
             case.name.clone(),
             format!("{:.0}", ours.median()),
+            format!("{:.0}", case.of(TELLING).median()),
             format!("{:.0}", limit.median()),
         ];
         match case.best_peer() {

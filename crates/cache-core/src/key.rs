@@ -265,6 +265,10 @@ impl Secret {
         ))
     }
 
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+
     /// A keyed digest over framed fields, of its own for each `purpose`.
     pub(crate) fn digest(&self, purpose: &[u8]) -> KeyedDigest {
         let mut digest = KeyedDigest {

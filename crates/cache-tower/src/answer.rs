@@ -82,19 +82,28 @@ impl Engine {
                 .headers_mut()
                 .append(CACHE_STATUS, info.cache_status(name));
         }
-        conclude(response, info)
+        if self.has_info {
+            conclude(response, info)
+        } else {
+            log(&info);
+            response
+        }
     }
 }
 
 /// Says what happened, to the caller and to the log.
 fn conclude<B>(mut response: Response<B>, info: CacheInfo) -> Response<B> {
+    log(&info);
+    response.extensions_mut().insert(info);
+    response
+}
+
+fn log(info: &CacheInfo) {
     debug!(
         outcome = info.outcome.as_str(),
         reason = info.reason.explain(),
         stored = info.is_stored()
     );
-    response.extensions_mut().insert(info);
-    response
 }
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");

@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
@@ -41,10 +42,10 @@ pin_project! {
         Asking {
             asking: SyncWrapper<BoxFuture<'static, Found<B>>>,
             left: u64,
-            trailers: Option<HeaderMap>,
-            error: Option<BodyError>,
+            trailers: Option<Arc<HeaderMap>>,
+            error: Option<Box<BodyError>>,
         },
-        Rest { #[pin] inner: B, skip: u64, left: u64, trailers: Option<HeaderMap> },
+        Rest { #[pin] inner: B, skip: u64, left: u64, trailers: Option<Arc<HeaderMap>> },
     }
 }
 
@@ -152,7 +153,7 @@ where
                         this.as_mut().project().kind.set(kind);
                         continue;
                     }
-                    None => Lost::of(error.take().unwrap_or_else(BodyError::shared)),
+                    None => Lost::of(error.take().map_or_else(BodyError::shared, |error| *error)),
                 },
                 KindProjection::Rest {
                     inner,
@@ -162,7 +163,8 @@ where
                 } => match ready!(poll_rest(inner, skip, left, cx)) {
                     Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
                     Ok(None) => {
-                        return Poll::Ready(trailers.take().map(Frame::trailers).map(Ok));
+                        let trailers = trailers.take().map(Arc::unwrap_or_clone);
+                        return Poll::Ready(trailers.map(Frame::trailers).map(Ok));
                     }
                     Err(error) => Lost::of(error),
                 },
@@ -173,7 +175,7 @@ where
                         left: rest.left(lost.given),
                         asking: rest.ask(lost.given),
                         trailers: lost.trailers,
-                        error: Some(lost.error),
+                        error: Some(Box::new(lost.error)),
                     };
                     this.as_mut().project().kind.set(kind);
                 }
@@ -215,7 +217,7 @@ where
 struct Lost<B> {
     error: BodyError,
     given: u64,
-    trailers: Option<HeaderMap>,
+    trailers: Option<Arc<HeaderMap>>,
     rest: Option<Box<Rest<B>>>,
 }
 

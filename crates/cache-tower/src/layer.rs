@@ -68,6 +68,13 @@ impl CacheLayer {
         self.change(|engine| engine.cache_name = Some(name))
     }
 
+    /// Whether every response has a [`CacheInfo`](crate::CacheInfo) in its extensions. It takes about a
+    /// tenth of the time of a hit in memory. Default: yes.
+    #[must_use]
+    pub fn cache_info(self, wanted: bool) -> Self {
+        self.change(|engine| engine.has_info = wanted)
+    }
+
     /// The longest that all operations on the backend may take together on the way of one request;
     /// what is not done by then is a miss, or not stored. Default: 50 ms.
     #[must_use]

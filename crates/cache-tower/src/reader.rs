@@ -106,7 +106,7 @@ impl Reader {
         if self.left == 0 {
             return Poll::Ready(
                 self.take_trailers()
-                    .map(|trailers| Ok(Frame::trailers(trailers))),
+                    .map(|trailers| Ok(Frame::trailers(Arc::unwrap_or_clone(trailers)))),
             );
         }
         loop {
@@ -137,8 +137,8 @@ impl Reader {
     }
 
     /// The trailers, for one who goes on from elsewhere.
-    pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
-        self.trailers.take().map(Arc::unwrap_or_clone)
+    pub(crate) fn take_trailers(&mut self) -> Option<Arc<HeaderMap>> {
+        self.trailers.take()
     }
 
     /// Nothing comes after an error, but for one who goes on from elsewhere.

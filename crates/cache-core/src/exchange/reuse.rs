@@ -94,7 +94,7 @@ impl Reuse {
                 headers.remove(name);
             }
         }
-        headers.insert(AGE, HeaderValue::from(head.age(now).as_secs()));
+        headers.insert(AGE, seconds(head.age(now).as_secs()));
         match &self.answering {
             Answering::Whole | Answering::HeadOnly => {}
             Answering::NotModified => conditional::into_not_modified(&mut headers),
@@ -188,8 +188,51 @@ impl Reuse {
     }
 }
 
+/// A number of seconds; below 10,000, which most ages are, without an allocation.
+fn seconds(seconds: u64) -> HeaderValue {
+    let digits = usize::try_from(seconds).ok().and_then(|seconds| {
+        let four = DIGITS.get(seconds)?;
+        let leading_zeros = match seconds {
+            0..10 => 3,
+            10..100 => 2,
+            100..1000 => 1,
+            _ => 0,
+        };
+        std::str::from_utf8(&four[leading_zeros..]).ok()
+    });
+    digits.map_or_else(|| HeaderValue::from(seconds), HeaderValue::from_static)
+}
+
+/// The numbers up to 9999, in four digits.
+static DIGITS: [[u8; 4]; 10_000] = {
+    let mut numbers = [[b'0'; 4]; 10_000];
+    let mut number = 0;
+    while number < numbers.len() {
+        let (mut rest, mut place) = (number, 4);
+        while place > 0 {
+            place -= 1;
+            numbers[number][place] += (rest % 10) as u8;
+            rest /= 10;
+        }
+        number += 1;
+    }
+    numbers
+};
+
 fn set_content_range(headers: &mut HeaderMap, value: Option<HeaderValue>) {
     if let Some(value) = value {
         headers.insert(CONTENT_RANGE, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_written_as_numbers_are() {
+        for number in (0..10_010).chain([99_999, u64::MAX]) {
+            assert_eq!(seconds(number), HeaderValue::from(number));
+        }
     }
 }
