@@ -95,6 +95,7 @@ fn what_cannot_be_read_is_an_error_that_says_what_to_write() {
         (r#"{ "max_ttl": "60" }"#, "with its unit"),
         (r#"{ "retention": "long" }"#, "or \"forever\""),
         (r#"{ "kind": "public" }"#, "expected `private` or `shared`"),
+        (r#"{ "early_refresh": 80 }"#, "between 0 and 1"),
         (
             r#"{ "partition": { "field": "x y" } }"#,
             "the name of a field",
@@ -165,10 +166,12 @@ prop_compose! {
             (prop::option::of(time()), prop::option::of(time()), prop::option::of(retention()), any::<Option<bool>>()),
         vary_on in prop::collection::vec(Just(HeaderName::from_static("x-a")), 0..2),
     ) -> RuleConfig {
+        let is_early = status.is_empty() && content_type.is_empty();
+        let ignore_parameters = if is_early { vec!["utm_*".to_owned()] } else { Vec::new() };
         RuleConfig {
             host, path, url_regex, method, status, content_type, store, default_ttl, override_ttl,
             max_ttl, ignore_origin, stale_while_revalidate: max_ttl, stale_if_error, retention,
-            ignore_vary: vary_on.clone(), vary_on,
+            ignore_parameters, ignore_vary: vary_on.clone(), vary_on,
         }
     }
 }

@@ -7,6 +7,7 @@ use http::Uri;
 use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderName, PROXY_AUTHORIZATION};
 use http::uri::Authority;
 
+use crate::keying;
 use crate::options::CacheOptions;
 use crate::policy::Policy;
 use crate::request::{Fields, RequestHead};
@@ -31,31 +32,43 @@ impl PrimaryKey {
         request: &RequestHead<'_>,
         fields: Fields,
     ) -> Option<Self> {
-        let key = Self::derive_plain(policy, request, fields)?;
-        match request
-            .options
-            .and_then(|options| options.material.as_ref())
-        {
-            Some(material) => Some(key.with(policy, b"material", material)),
-            None => Some(key),
+        match (&policy.keying, request.options) {
+            (None, None) => Self::derive_plain(policy, request, fields),
+            _ => keying::derive(policy, request, fields),
         }
     }
 
-    /// The same key with one more field: a name for what it is, and a keyed digest.
-    fn with(self, policy: &Policy, name: &[u8], material: &[u8]) -> Self {
-        let mut digest = policy.secret.digest(name);
-        digest.field(material);
+    /// The same key with more fields: each a name for what it is, and a keyed digest.
+    pub(crate) fn with_all(
+        self,
+        policy: &Policy,
+        name: &[u8],
+        all: impl IntoIterator<Item = impl AsRef<[u8]>>,
+    ) -> Self {
+        all.into_iter().fold(self, |key, material| {
+            let mut digest = policy.secret.digest(name);
+            digest.field(material.as_ref());
+            key.with_digest(name, digest.finish())
+        })
+    }
+
+    pub(crate) fn with_digest(self, name: &[u8], digest: Digest) -> Self {
         let mut key = Framed {
             bytes: self.bytes.into(),
         };
         key.field(name);
-        key.field(&digest.finish());
+        key.field(&digest);
         Self {
             bytes: key.bytes.into(),
         }
     }
 
-    fn derive_plain(policy: &Policy, request: &RequestHead<'_>, fields: Fields) -> Option<Self> {
+    /// The key that is made where nothing else is said.
+    pub(crate) fn derive_plain(
+        policy: &Policy,
+        request: &RequestHead<'_>,
+        fields: Fields,
+    ) -> Option<Self> {
         let host = if fields.host {
             Some(host(request.headers)?)
         } else {
@@ -223,7 +236,7 @@ fn user_information(policy: &Policy, target: &Target<'_>) -> Option<Digest> {
 fn credentials(policy: &Policy, headers: &HeaderMap) -> Digest {
     let mut found: Vec<(&str, &[u8])> = headers
         .iter()
-        .filter(|(name, _)| is_credential(name))
+        .filter(|(name, _)| is_credential(name) || policy.holds_credentials(name))
         .map(|(name, value)| (name.as_str(), value.as_bytes()))
         .collect();
     found.sort_by_key(|(name, _)| *name);

@@ -8,11 +8,17 @@
 
 mod policy;
 #[cfg(feature = "serde")]
-pub use policy::{CacheKind, PartitionConfig, PolicyConfig, RuleConfig, SecretText};
+pub use policy::{CacheKind, InvalidPolicy, PartitionConfig, PolicyConfig, RuleConfig, SecretText};
 pub use policy::{InvalidFraction, InvalidRule, Policy, Retention, Rule, Ttl};
 
 mod key;
 pub use key::{Digest, Partition, PartitionFn, PrimaryKey, Secret};
+
+mod keying;
+pub use keying::{KeyDraft, RequestContent};
+
+mod content;
+pub use content::ContentKey;
 
 mod resource;
 

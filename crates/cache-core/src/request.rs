@@ -9,6 +9,7 @@ use http::header::{
 use http::{Extensions, Method, Request, Uri};
 
 use crate::key;
+use crate::keying::RequestContent;
 use crate::mode::CacheMode;
 use crate::options::CacheOptions;
 
@@ -28,6 +29,8 @@ pub struct RequestHead<'a> {
     pub read_only: bool,
     /// What it sets for itself.
     pub options: Option<&'a CacheOptions>,
+    /// Its content, where all of it is known.
+    pub content: Option<&'a RequestContent>,
     /// Whether it has content, or may have.
     pub has_content: bool,
 }
@@ -125,6 +128,7 @@ impl<'a> RequestHead<'a> {
             mode: CacheMode::Default,
             read_only: false,
             options: None,
+            content: None,
             has_content: announces_content(headers),
         };
         match extensions.is_empty() {
@@ -135,9 +139,14 @@ impl<'a> RequestHead<'a> {
 
     fn with_extensions(self, extensions: &'a Extensions) -> Self {
         let mode = CacheMode::of(extensions);
+        let content = match *self.method {
+            Method::HEAD => None,
+            _ => extensions.get(),
+        };
         let Some(options) = CacheOptions::of(extensions) else {
             return Self {
                 mode,
+                content,
                 read_only: mode == CacheMode::ReadOnly,
                 ..self
             };
@@ -151,6 +160,7 @@ impl<'a> RequestHead<'a> {
                 false => mode,
             },
             options: Some(options),
+            content,
             ..self
         }
     }

@@ -17,6 +17,9 @@
 mod layer;
 pub use layer::CacheLayer;
 
+mod content;
+pub use content::{ContentBody, ContentLayer, WithContent, WithContentFuture};
+
 mod controls;
 pub use controls::CacheControls;
 
@@ -43,12 +46,14 @@ pub use clock::{Clock, SystemClock};
 
 pub use cache_core::{
     Backend, BackendError, BackendErrorKind, CacheInfo, CacheMode, CacheName, CacheOptions,
-    CacheRequestExt, Entry, InvalidCacheName, InvalidFraction, InvalidRule, Listed, Outcome,
-    Partition, Policy, PrimaryKey, Progress, Reason, RequestHead, ResponseHead, Retention, Rule,
-    Secret, Storing, Switches, Ttl,
+    CacheRequestExt, ContentKey, Entry, InvalidCacheName, InvalidFraction, InvalidRule, KeyDraft,
+    Listed, Outcome, Partition, Policy, PrimaryKey, Progress, Reason, RequestContent, RequestHead,
+    ResponseHead, Retention, Rule, Secret, Storing, Switches, Ttl,
 };
 #[cfg(feature = "serde")]
-pub use cache_core::{CacheKind, PartitionConfig, PolicyConfig, RuleConfig, SecretText};
+pub use cache_core::{
+    CacheKind, InvalidPolicy, PartitionConfig, PolicyConfig, RuleConfig, SecretText,
+};
 #[cfg(feature = "memory")]
 pub use cache_memory::{InvalidCapacity, MemoryBackend};
 

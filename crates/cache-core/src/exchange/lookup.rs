@@ -156,7 +156,7 @@ impl Lookup {
         reason: Reason,
     ) -> AfterLookup {
         let entry = reuse.entry().clone();
-        let validators = Validators::of(&entry.head);
+        let validators = Validators::of(&entry.head).filter(|_| can_validate(request));
         let forward = Forward::new(self.ask(request), Some(entry), validators, reason);
         AfterLookup::ReuseWhileRevalidating(reuse, forward.for_nobody())
     }
@@ -196,7 +196,10 @@ impl Lookup {
         if self.wants_stored_only() {
             return AfterLookup::Unsatisfiable(Reason::OnlyIfCached);
         }
-        let validators = entry.as_ref().and_then(|entry| Validators::of(&entry.head));
+        let validators = entry
+            .as_ref()
+            .filter(|_| can_validate(request))
+            .and_then(|entry| Validators::of(&entry.head));
         AfterLookup::Forward(Forward::new(self.ask(request), entry, validators, reason))
     }
 
@@ -207,6 +210,11 @@ impl Lookup {
     pub(super) fn ask(self, request: &RequestHead<'_>) -> Asked {
         super::ask(request, self.key, self.directives, self.asked_at)
     }
+}
+
+/// Whether a precondition makes the origin answer 304, and not 412 (RFC 9110 §13.1.2, RFC 10008 §2.6).
+fn can_validate(request: &RequestHead<'_>) -> bool {
+    matches!(request.method.as_str(), "GET" | "HEAD" | "QUERY")
 }
 
 /// Of several responses, one with a known place comes first, then a fresh one, then one that was

@@ -87,15 +87,22 @@ impl Begin {
     ) -> Self {
         let is_head = *request.method == Method::HEAD;
         let is_get = *request.method == Method::GET;
+        let keying = policy.keying.as_deref();
+        let is_keyed = keying.is_some_and(|keying| keying.takes_content_of(request));
         if *request.method == Method::CONNECT
-            || !is_get && !is_head && invalidation::is_safe(request.method)
+            || !is_get && !is_head && !is_keyed && invalidation::is_safe(request.method)
         {
-            return Self::Bypass(Reason::Method);
+            let is_known = keying.is_some_and(|keying| keying.takes_method(request.method));
+            return Self::Bypass(match is_known {
+                // Its content could not be had.
+                true => Reason::RequestContent,
+                false => Reason::Method,
+            });
         }
         let Some(key) = PrimaryKey::derive(policy, request, fields) else {
             return Self::Bypass(Reason::NoAuthority);
         };
-        if !is_get && !is_head {
+        if !is_get && !is_head && !is_keyed {
             return Self::Unsafe(Unsafe {
                 asked: ask(request, key, directives, now),
             });
@@ -106,7 +113,7 @@ impl Begin {
         if fields.upgrade {
             return Self::Bypass(Reason::Upgrade);
         }
-        if request.has_content {
+        if request.has_content && !is_keyed {
             return Self::Bypass(Reason::RequestContent);
         }
         if directives.no_store || request.mode == CacheMode::NoStore {
@@ -121,6 +128,10 @@ impl Begin {
             .is_some_and(|rules| rules.refuse(request))
         {
             return Self::Bypass(Reason::RuleRefuses);
+        }
+        if is_keyed && !is_get && (fields.preconditions || fields.range) {
+            // What they mean for this method is the origin's to say.
+            return Self::Bypass(Reason::OriginPrecondition);
         }
         let without_lookup = if fields.preconditions && conditional::is_for_origin(request.headers)
         {

@@ -1,5 +1,6 @@
 //! The policy as a configuration file has it.
 
+use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::key::{Partition, Secret};
 use crate::policy::text::{list, optional};
-use crate::policy::{InvalidRule, Policy, Retention, Rule, Ttl};
+use crate::policy::{Policy, Retention, Rule, Ttl};
 
 /// A [`Policy`] as a configuration file has it, in any format that serde reads.
 ///
@@ -55,6 +56,17 @@ pub struct PolicyConfig {
     /// [`Policy::redact_parameters`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redact_parameters: Option<Vec<String>>,
+    /// [`Policy::ignore_parameters`].
+    #[serde(with = "list", skip_serializing_if = "Vec::is_empty")]
+    pub ignore_parameters: Vec<String>,
+    /// [`Policy::sort_query`].
+    pub sort_query: bool,
+    /// [`Policy::key_salt`].
+    #[serde(with = "optional", skip_serializing_if = "Option::is_none")]
+    pub key_salt: Option<String>,
+    /// [`Policy::credential_fields`].
+    #[serde(with = "list", skip_serializing_if = "Vec::is_empty")]
+    pub credential_fields: Vec<HeaderName>,
     /// [`Policy::targeted_cache_control`]; empty: as the kind says.
     #[serde(with = "list", skip_serializing_if = "Vec::is_empty")]
     pub targeted_cache_control: Vec<HeaderName>,
@@ -83,6 +95,9 @@ pub struct PolicyConfig {
     pub stale_if_error: Option<Duration>,
     /// [`Policy::always_revalidate`].
     pub always_revalidate: bool,
+    /// [`Policy::early_refresh`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub early_refresh: Option<f64>,
     /// [`Policy::max_body_bytes`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_body_bytes: Option<u64>,
@@ -194,6 +209,9 @@ pub struct RuleConfig {
     /// [`Rule::ignore_vary`].
     #[serde(with = "list", skip_serializing_if = "Vec::is_empty")]
     pub ignore_vary: Vec<HeaderName>,
+    /// [`Rule::ignore_parameters`].
+    #[serde(with = "list", skip_serializing_if = "Vec::is_empty")]
+    pub ignore_parameters: Vec<String>,
 }
 
 impl PolicyConfig {
@@ -201,8 +219,8 @@ impl PolicyConfig {
     ///
     /// # Errors
     ///
-    /// Where a rule cannot be used; the error says which one, and what to write.
-    pub fn policy(&self) -> Result<Policy, InvalidRule> {
+    /// Where a value or a rule cannot be used; the error says which one, and what to write.
+    pub fn policy(&self) -> Result<Policy, InvalidPolicy> {
         let mut policy = match self.kind {
             CacheKind::Private => Policy::private(),
             CacheKind::Shared => Policy::shared(),
@@ -215,6 +233,18 @@ impl PolicyConfig {
         }
         if let Some(names) = &self.redact_parameters {
             policy = policy.redact_parameters(names);
+        }
+        if !self.ignore_parameters.is_empty() {
+            policy = policy.ignore_parameters(&self.ignore_parameters);
+        }
+        if self.sort_query {
+            policy = policy.sort_query(true);
+        }
+        if let Some(salt) = &self.key_salt {
+            policy = policy.key_salt(salt);
+        }
+        if !self.credential_fields.is_empty() {
+            policy = policy.credential_fields(self.credential_fields.iter().cloned());
         }
         if !self.targeted_cache_control.is_empty() {
             policy = policy.targeted_cache_control(self.targeted_cache_control.iter().cloned());
@@ -230,9 +260,28 @@ impl PolicyConfig {
         policy.always_revalidate = self.always_revalidate;
         policy.max_body_bytes = self.max_body_bytes.unwrap_or(policy.max_body_bytes);
         policy.max_head_bytes = self.max_head_bytes.unwrap_or(policy.max_head_bytes);
-        policy.rules(self.rules.iter().map(RuleConfig::rule))
+        if let Some(fraction) = self.early_refresh {
+            policy = policy
+                .early_refresh(fraction)
+                .map_err(|error| InvalidPolicy(error.into()))?;
+        }
+        policy
+            .rules(self.rules.iter().map(RuleConfig::rule))
+            .map_err(|error| InvalidPolicy(error.into()))
     }
 }
+
+/// A policy that cannot be used, and what to write.
+#[derive(Debug)]
+pub struct InvalidPolicy(Box<dyn Error + Send + Sync>);
+
+impl fmt::Display for InvalidPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Error for InvalidPolicy {}
 
 impl PartitionConfig {
     fn partition(&self) -> Partition {
@@ -285,6 +334,9 @@ impl RuleConfig {
         }
         if !self.ignore_vary.is_empty() {
             rule = rule.ignore_vary(self.ignore_vary.iter().cloned());
+        }
+        if !self.ignore_parameters.is_empty() {
+            rule = rule.ignore_parameters(&self.ignore_parameters);
         }
         rule.actions.stores = self.store;
         rule.actions.default_ttl = self.default_ttl;

@@ -7,15 +7,17 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
 
+use crate::content::ContentKey;
 use crate::exchange::ResponseHead;
 use crate::key::{Partition, Secret};
+use crate::keying::{IgnoredParameters, KeyDraft, Keying};
 use crate::request::RequestHead;
 use crate::rules::storing;
 
 #[cfg(feature = "serde")]
 mod config;
 #[cfg(feature = "serde")]
-pub use config::{CacheKind, PartitionConfig, PolicyConfig, RuleConfig, SecretText};
+pub use config::{CacheKind, InvalidPolicy, PartitionConfig, PolicyConfig, RuleConfig, SecretText};
 
 mod filter;
 pub(crate) use filter::Filters;
@@ -64,6 +66,7 @@ pub struct Policy {
     pub(crate) ignores_origin: bool,
     pub(crate) rules: Option<Arc<Rules>>,
     pub(crate) filters: Option<Arc<Filters>>,
+    pub(crate) keying: Option<Arc<Keying>>,
     pub(crate) max_ttl: Option<Duration>,
     pub(crate) heuristic_cap: Duration,
     pub(crate) retention: Retention,
@@ -139,6 +142,7 @@ impl Policy {
             ignores_origin: false,
             rules: None,
             filters: None,
+            keying: None,
             max_ttl: None,
             heuristic_cap: Duration::from_secs(24 * 60 * 60),
             retention: Retention::Grace(Duration::from_secs(60 * 60)),
@@ -214,6 +218,93 @@ impl Policy {
         self
     }
 
+    /// Parameters of the query that are left out of the key, so that requests which differ in them
+    /// alone share responses; `utm_*` is all that begin so. The origin gets them as ever, and so what it
+    /// makes of the first one's is what all get. Case counts. Default: none.
+    ///
+    /// For parameters that hold secrets this is wrong: see [`redact_parameters`](Self::redact_parameters).
+    #[doc(alias = "ignored_parameters")]
+    #[must_use]
+    pub fn ignore_parameters(self, names: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        self.with_keying(|keying| keying.ignored = Some(IgnoredParameters::new(names)))
+    }
+
+    /// Whether the order of parameters in the query does not count; of several with one name it does.
+    /// Default: it counts.
+    #[must_use]
+    pub fn sort_query(self, sort: bool) -> Self {
+        self.with_keying(|keying| keying.sorts_query = sort)
+    }
+
+    /// More that all keys are made of: another salt, another cache in the same store. It is in keys as
+    /// a keyed digest. Default: none.
+    #[must_use]
+    pub fn key_salt(self, salt: impl AsRef<[u8]>) -> Self {
+        self.with_keying(|keying| keying.salt = Some(salt.as_ref().into()))
+    }
+
+    /// What keys are made of, from what they would be made of. `None`: the cache keeps out of it.
+    ///
+    /// It is asked for requests that invalidate, too, with their own method; for one URI it has to find
+    /// the same. It must not panic.
+    ///
+    /// ```
+    /// use cache_core::Policy;
+    ///
+    /// // Mirrors share responses, and different versions of an API do not.
+    /// let policy = Policy::private().key_by(|request, key| {
+    ///     let version = request.headers.get("x-api-version").map_or(&b""[..], |value| value.as_bytes());
+    ///     let uri = key.uri().to_string().replace("://mirror-2.", "://mirror-1.").parse().ok()?;
+    ///     Some(key.with_uri(uri).with(version))
+    /// });
+    /// # let _ = policy;
+    /// ```
+    #[doc(alias = "key_fn")]
+    #[must_use]
+    pub fn key_by(
+        self,
+        function: impl Fn(&RequestHead<'_>, KeyDraft) -> Option<KeyDraft> + Send + Sync + 'static,
+    ) -> Self {
+        self.with_keying(|keying| keying.function = Some(Arc::new(function)))
+    }
+
+    /// More request fields that hold credentials, beside those of
+    /// [`Partition::Credentials`]. Default: none.
+    #[must_use]
+    pub fn credential_fields(self, fields: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.with_keying(|keying| keying.credentials = fields.into_iter().collect())
+    }
+
+    /// Requests whose content is in their key, and which are cached as GET is. Their content has to be
+    /// known: `ContentLayer` of cache-tower goes outside of the cache. Where it is not, since there is
+    /// too much of it, they are treated as without this. Default: none.
+    ///
+    /// Responses to them are not invalidated by unsafe requests to the same URI, for which there is
+    /// another key; give them short lifetimes.
+    #[must_use]
+    pub fn key_content(self, content: ContentKey) -> Self {
+        self.with_keying(|keying| keying.content = Some(Arc::new(content)))
+    }
+
+    /// Whether a method is one whose content is in keys.
+    #[must_use]
+    pub fn keys_content_of(&self, method: &http::Method) -> bool {
+        let keying = self.keying.as_ref();
+        keying.is_some_and(|keying| keying.takes_method(method))
+    }
+
+    pub(crate) fn holds_credentials(&self, name: &HeaderName) -> bool {
+        let keying = self.keying.as_ref();
+        keying.is_some_and(|keying| keying.credentials.contains(name))
+    }
+
+    fn with_keying(mut self, change: impl FnOnce(&mut Keying)) -> Self {
+        let mut keying = self.keying.as_deref().cloned().unwrap_or_default();
+        change(&mut keying);
+        self.keying = Some(Arc::new(keying));
+        self
+    }
+
     pub(crate) fn is_secret_parameter(&self, name: &[u8]) -> bool {
         self.redacted_parameters.contains(name)
     }
@@ -263,6 +354,10 @@ impl Policy {
     /// Where a rule cannot be used; the error says which one, and what to write.
     pub fn rules(mut self, rules: impl IntoIterator<Item = Rule>) -> Result<Self, InvalidRule> {
         self.rules = Rules::new(rules)?.map(Arc::new);
+        let asks_rules = self.rules.as_ref().is_some_and(|rules| rules.ignore());
+        if asks_rules || self.keying.is_some() {
+            self = self.with_keying(|keying| keying.asks_rules = asks_rules);
+        }
         Ok(self)
     }
 

@@ -12,6 +12,7 @@ use http::{Method, StatusCode};
 
 use crate::exchange::ResponseHead;
 use crate::key;
+use crate::keying::IgnoredParameters;
 use crate::policy::pattern::{Glob, HostPattern, status_range};
 use crate::policy::{Retention, Ttl};
 use crate::request::RequestHead;
@@ -82,6 +83,7 @@ pub(super) struct Actions {
     pub(super) retention: Option<Retention>,
     pub(super) vary_on: Option<Arc<[HeaderName]>>,
     pub(super) ignored_vary: Option<Arc<[HeaderName]>>,
+    pub(super) ignored_parameters: Option<IgnoredParameters>,
 }
 
 impl Rule {
@@ -265,6 +267,14 @@ impl Rule {
         self
     }
 
+    /// IgnoredParameters of the query that do not count, as
+    /// [`Policy::ignore_parameters`](crate::Policy::ignore_parameters), and in the place of those. The
+    /// conditions have to be about the request alone, since the key is made before there is a response.
+    pub fn ignore_parameters(mut self, names: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        self.actions.ignored_parameters = Some(IgnoredParameters::new(names));
+        self
+    }
+
     #[cfg(all(feature = "serde", not(feature = "regex")))]
     pub(super) fn failed(mut self, problem: String) -> Self {
         self.fail(problem);
@@ -358,10 +368,12 @@ impl Rules {
     pub(super) fn new(rules: impl IntoIterator<Item = Rule>) -> Result<Option<Self>, InvalidRule> {
         let rules: Box<[Rule]> = rules.into_iter().collect();
         for (index, rule) in rules.iter().enumerate() {
-            if let Some(problem) = &rule.problem {
+            let is_late = rule.actions.ignored_parameters.is_some() && !rule.is_about_request();
+            let late = || LATE.into();
+            if let Some(problem) = rule.problem.clone().or_else(|| is_late.then(late)) {
                 return Err(InvalidRule {
                     number: index + 1,
-                    problem: problem.clone(),
+                    problem,
                 });
             }
         }
@@ -384,6 +396,24 @@ impl Rules {
             .is_some_and(|rule| rule.is_about_request() && rule.actions.stores == Some(false))
     }
 
+    /// Whether any of them says of parameters that do not count.
+    pub(super) fn ignore(&self) -> bool {
+        let mut rules = self.rules.iter();
+        rules.any(|rule| rule.actions.ignored_parameters.is_some())
+    }
+
+    /// The parameters that do not count, if a rule says so.
+    pub(crate) fn ignored_parameters(
+        &self,
+        request: &RequestHead<'_>,
+    ) -> Option<&IgnoredParameters> {
+        self.rules
+            .iter()
+            .filter(|rule| rule.actions.ignored_parameters.is_some())
+            .find(|rule| rule.matches_request(request))
+            .and_then(|rule| rule.actions.ignored_parameters.as_ref())
+    }
+
     /// The rules whose conditions hold, first to last.
     pub(super) fn matching<'a>(
         &'a self,
@@ -395,6 +425,9 @@ impl Rules {
         })
     }
 }
+
+const LATE: &str = "parameters are ignored when the key is made, before there is a response; \
+                    write conditions about the request alone: a host, a path, a method";
 
 /// A rule that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -91,6 +91,7 @@ impl<'a> Terms<'a> {
                 retention,
                 vary_on,
                 ignored_vary,
+                ignored_parameters: _,
             } = &rule.actions;
             let is_meant = !is_error || rule.names_status();
             first.stores = first.stores.or(*stores);

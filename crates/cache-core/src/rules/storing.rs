@@ -47,6 +47,7 @@ impl Asked {
             mode: self.mode,
             read_only: self.read_only,
             options: self.options.as_deref(),
+            content: None,
             has_content: false,
         }
     }
@@ -101,7 +102,9 @@ pub(crate) fn store(
         || !freshness.stale_while_revalidate.is_zero()
         || !freshness.stale_if_error.is_zero()
         || has_validator(received.headers);
-    if !is_useful || !is_cacheable(received.status, &directives, freshness.source) {
+    // RFC 9110 §9.3.3: a response to POST is stored for what it says itself, or somebody for it.
+    let is_guessed = freshness.source == LifetimeSource::Heuristic && asked.method == Method::POST;
+    if !is_useful || is_guessed || !is_cacheable(received.status, &directives, freshness.source) {
         return Err(Reason::NoFreshness);
     }
     let is_explicit = freshness.source == LifetimeSource::Explicit;
