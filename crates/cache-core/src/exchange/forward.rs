@@ -22,15 +22,17 @@ use crate::rules::storing::{Asked, Received, store};
 use crate::stored::StoredHead;
 
 /// A request that goes to the origin, with the stored response it may validate, if there is one.
+///
+/// What is large in it is in boxes: a hit moves it about, though it has none.
 #[derive(Debug)]
 pub struct Forward {
     asked: Box<Asked>,
-    stored: Option<Entry>,
-    validators: Option<Validators>,
+    stored: Option<Box<Entry>>,
+    validators: Option<Box<Validators>>,
     reason: Reason,
     /// The caller has its answer already.
     is_for_nobody: bool,
-    rejected: Option<Entry>,
+    rejected: Option<Box<Entry>>,
 }
 
 /// What may follow the response of the origin.
@@ -72,8 +74,8 @@ impl Forward {
     ) -> Self {
         Self {
             asked: Box::new(asked),
-            stored,
-            validators,
+            stored: stored.map(Box::new),
+            validators: validators.map(Box::new),
             reason,
             is_for_nobody: false,
             rejected: None,
@@ -81,13 +83,16 @@ impl Forward {
     }
 
     pub(super) fn without_rejected(self, rejected: Option<Entry>) -> Self {
-        Self { rejected, ..self }
+        Self {
+            rejected: rejected.map(Box::new),
+            ..self
+        }
     }
 
     /// What was found and rejected by a filter, and is to be removed before the origin is asked.
     #[must_use]
     pub fn take_rejected(&mut self) -> Option<Entry> {
-        self.rejected.take()
+        self.rejected.take().map(|entry| *entry)
     }
 
     /// The same in the background, where nobody waits for a part or has a precondition.
@@ -232,9 +237,9 @@ impl Forward {
         };
         let Freshened { mut answer, kept } = freshen(policy, &self.asked, &stored.head, received);
         let upkeep = match kept {
-            Ok(head) => Upkeep::Freshen(stored.clone(), Arc::new(head)),
+            Ok(head) => Upkeep::Freshen(Entry::clone(&stored), Arc::new(head)),
             Err(reason) if reason.is_about_request() => Upkeep::Nothing,
-            Err(_) => Upkeep::Remove(stored.clone()),
+            Err(_) => Upkeep::Remove(Entry::clone(&stored)),
         };
         if received.status != StatusCode::NOT_MODIFIED {
             // A response to HEAD validates nothing: what only the stored one says stays with it.
@@ -246,7 +251,7 @@ impl Forward {
         }
         let entry = Entry {
             head: Arc::new(answer),
-            ..stored
+            ..*stored
         };
         let is_head = self.asked.method == Method::HEAD;
         let answering = Answering::of(is_head, &self.asked.headers, &entry);
@@ -269,11 +274,11 @@ impl Forward {
         let answering = Answering::of(is_head, &self.asked.headers, &stored);
         let upkeep = match self.asked.read_only {
             true => Upkeep::Nothing,
-            false => Upkeep::Remove(stored.clone()),
+            false => Upkeep::Remove(Entry::clone(&stored)),
         };
         let reason = Reason::ForeignNotModified;
         let reuse = Reuse {
-            entry: stored,
+            entry: *stored,
             reason,
             is_validated: true,
             answering,
@@ -294,7 +299,7 @@ impl Forward {
         let may_write = !self.asked.read_only;
         let upkeep = match self.stored {
             Some(stored) if may_write && speaks_of_resource(received.status) => {
-                Upkeep::Remove(stored)
+                Upkeep::Remove(*stored)
             }
             _ => Upkeep::Nothing,
         };
@@ -302,7 +307,7 @@ impl Forward {
     }
 
     fn stand_in(&self, failure: Failure, now: SystemTime) -> Option<Reuse> {
-        let entry = self.stored.as_ref()?;
+        let entry = self.stored.as_deref()?;
         let asked = &*self.asked;
         let reason = stand_in(&asked.directives, asked.mode, &entry.head, failure, now)?;
         let answering = Answering::of(asked.method == Method::HEAD, &asked.headers, entry);
@@ -319,7 +324,7 @@ impl Forward {
     fn superseded(self, status: StatusCode) -> Upkeep {
         match self.stored {
             Some(stored) if speaks_of_resource(status) && !self.asked.read_only => {
-                Upkeep::Remove(stored)
+                Upkeep::Remove(*stored)
             }
             _ => Upkeep::Nothing,
         }

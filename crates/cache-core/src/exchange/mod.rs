@@ -104,7 +104,7 @@ impl Begin {
         };
         if !is_get && !is_head && !is_keyed {
             return Self::Unsafe(Unsafe {
-                asked: ask(request, key, directives, now),
+                asked: Box::new(ask(request, key, directives, now)),
             });
         }
         if request.is_disabled() {

@@ -14,7 +14,7 @@ use crate::stored::StoredHead;
 /// A request with an unsafe method, on its way to the origin.
 #[derive(Debug)]
 pub struct Unsafe {
-    pub(super) asked: Asked,
+    pub(super) asked: Box<Asked>,
 }
 
 /// What follows the response to it.
