@@ -1,4 +1,5 @@
 //! Looking after what is stored: the handle, over every kind of store.
 
+mod codecs;
 mod handle;
 mod scene;

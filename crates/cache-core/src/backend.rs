@@ -282,6 +282,15 @@ impl<'a> Query<'a> {
         self.key
     }
 
+    /// The same for another key: for a backend that stores under other keys than it is asked for.
+    #[must_use]
+    pub fn with_key<'b>(self, key: &'b PrimaryKey) -> Query<'b>
+    where
+        'a: 'b,
+    {
+        Query { key, ..self }
+    }
+
     /// The digest of the values that the request has in the fields that `Vary` named, in the order
     /// given; equal to [`StoredHead::variant`] of a response that was selected by the same values.
     pub fn variant<'n>(&self, names: impl IntoIterator<Item = &'n HeaderName>) -> Digest {

@@ -55,6 +55,9 @@ pub use backend::{
 mod manage;
 pub use manage::{Batch, Listed, Manage, Progress, Walk};
 
+#[cfg(feature = "wire")]
+pub mod wire;
+
 mod header;
 pub use header::connection::strip_hop_by_hop;
 pub use header::range::Part;

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use http::HeaderMap;
+
 use crate::backend::{Answer, BackendError, Entry, Token};
 use crate::key::PrimaryKey;
 use crate::stored::StoredHead;
@@ -68,6 +70,8 @@ pub struct Listed {
     pub body_length: u64,
     /// About how many bytes it takes in the store, head and body.
     pub bytes: u64,
+    /// The trailer fields behind its body.
+    pub trailers: Option<HeaderMap>,
     /// Its identity.
     pub token: Token,
 }

@@ -84,6 +84,7 @@ fn listed(entry: &Entry) -> Listed {
         head: entry.head.clone(),
         body_length: entry.body.len(),
         bytes: weight(entry),
+        trailers: entry.body.trailers().cloned(),
         token: entry.token,
     }
 }

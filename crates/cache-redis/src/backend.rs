@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use cache_core::{
     Answer, Backend, BackendError, BackendErrorKind, BodyWriter, Candidates, Digest, Entry, Lease,
-    Manage, PrimaryKey, Query, Source, StoredHead, Token,
+    Manage, PrimaryKey, Query, Source, StoredHead, Token, wire,
 };
 use quick_cache::sync::Cache;
 use redis::{Value, pipe};
@@ -280,7 +280,7 @@ impl Backend for RedisBackend {
     ) -> Answer<'a, Result<(), BackendError>> {
         Answer::later(async move {
             let keys = self.keys(key);
-            let at = format::micros(now).to_string();
+            let at = wire::micros(now).to_string();
             let ttl = millis(self.options().invalidation_memory).to_string();
             let grace = self.grace();
             let arguments: [&[u8]; 3] = [at.as_bytes(), ttl.as_bytes(), grace.as_bytes()];

@@ -23,15 +23,10 @@
 //! Whatever is not exactly this is no value: a miss.
 
 use std::fmt;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use cache_core::{
-    Digest, Freshness, LifetimeSource, Part, PrimaryKey, StoredHead, StoredHeadParts, Token,
-};
-use http::header::{HeaderMap, HeaderName, HeaderValue};
-use http::{StatusCode, Version};
-use serde::{Deserialize, Serialize};
+use cache_core::{StoredHead, Token, wire};
+use http::header::{HeaderMap, HeaderName};
 use sha1_smol::Sha1;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -207,38 +202,6 @@ fn checksum(prefix: &[u8], rest: &[u8]) -> u64 {
     xxh3_64_with_seed(rest, after)
 }
 
-/// The head as postcard has it. Times are microseconds since 1970, durations microseconds.
-#[derive(Serialize, Deserialize)]
-struct Head<'a> {
-    key: &'a [u8],
-    status: u16,
-    version: u8,
-    #[serde(borrow)]
-    fields: Vec<(&'a str, &'a [u8])>,
-    #[serde(borrow)]
-    selecting: Vec<(&'a str, Option<Digest>)>,
-    requested_at: u64,
-    received_at: u64,
-    dated_at: u64,
-    initial_age: u64,
-    lifetime: u64,
-    source: u8,
-    rules: u8,
-    stale_while_revalidate: u64,
-    stale_if_error: u64,
-    #[serde(borrow)]
-    no_cache_fields: Vec<&'a str>,
-    retain_until: Option<u64>,
-    part: Option<(u64, u64, u64)>,
-    #[serde(borrow)]
-    trailers: Vec<(&'a str, &'a [u8])>,
-}
-
-const ALWAYS_VALIDATE: u8 = 1;
-const MUST_REVALIDATE: u8 = 2;
-const IMMUTABLE: u8 = 4;
-const IS_WINDOW_FINAL: u8 = 8;
-
 /// A response to be written; the body is `None` where it stands elsewhere.
 pub(crate) fn encode_response(
     head: &StoredHead,
@@ -247,43 +210,8 @@ pub(crate) fn encode_response(
     length: u64,
     body: Option<&[Bytes]>,
 ) -> Option<Bytes> {
+    let encoded = wire::encode(head, trailers)?;
     let freshness = head.freshness();
-    let part = head
-        .part()
-        .map(|part| (part.bytes.start, part.bytes.end, part.length));
-    let rule = |is_set: bool, rule: u8| if is_set { rule } else { 0 };
-    let encoded = postcard::to_stdvec(&Head {
-        key: head.key().as_bytes(),
-        status: head.status().as_u16(),
-        version: version_number(head.version()),
-        fields: fields(head.headers()),
-        selecting: head
-            .selecting()
-            .iter()
-            .map(|field| (field.name().as_str(), field.value()))
-            .collect(),
-        requested_at: micros(head.requested_at()),
-        received_at: micros(head.received_at()),
-        dated_at: micros(freshness.dated_at),
-        initial_age: duration_micros(freshness.initial_age),
-        lifetime: duration_micros(freshness.lifetime),
-        source: source_number(freshness.source),
-        rules: rule(freshness.always_validate, ALWAYS_VALIDATE)
-            | rule(freshness.must_revalidate, MUST_REVALIDATE)
-            | rule(freshness.immutable, IMMUTABLE)
-            | rule(freshness.is_window_final, IS_WINDOW_FINAL),
-        stale_while_revalidate: duration_micros(freshness.stale_while_revalidate),
-        stale_if_error: duration_micros(freshness.stale_if_error),
-        no_cache_fields: freshness
-            .no_cache_fields
-            .iter()
-            .map(HeaderName::as_str)
-            .collect(),
-        retain_until: freshness.retain_until.map(micros),
-        part,
-        trailers: trailers.map_or_else(Vec::new, fields),
-    })
-    .ok()?;
     let stale_in = freshness.lifetime.saturating_sub(freshness.initial_age);
     let prefix = Prefix {
         kind: if body.is_some() {
@@ -291,8 +219,8 @@ pub(crate) fn encode_response(
         } else {
             RESPONSE_ELSEWHERE
         },
-        requested_at: micros(head.requested_at()),
-        stale_at: micros(head.received_at()).saturating_add(duration_micros(stale_in)),
+        requested_at: wire::micros(head.requested_at()),
+        stale_at: wire::micros(head.received_at()).saturating_add(wire::duration_micros(stale_in)),
         token: token.0,
         generation: 0,
         head: u32::try_from(encoded.len()).ok()?,
@@ -331,17 +259,19 @@ pub(crate) fn decode(value: &Bytes) -> Option<Value> {
         return None;
     }
     let head_length = usize::try_from(prefix.head).ok()?;
-    let encoded = rest.get(..head_length)?;
-    let body = rest.slice(head_length..);
+    if rest.len() < head_length {
+        return None;
+    }
+    let (encoded, body) = (rest.slice(..head_length), rest.slice(head_length..));
     match prefix.kind {
         RESPONSE if body.len() as u64 == prefix.body => {
-            response(&prefix, &rest, encoded, Body::Here(body)).map(Value::Response)
+            response(&prefix, &encoded, Body::Here(body)).map(Value::Response)
         }
         RESPONSE_ELSEWHERE if body.is_empty() => {
             let body = Body::Elsewhere {
                 length: prefix.body,
             };
-            response(&prefix, &rest, encoded, body).map(Value::Response)
+            response(&prefix, &encoded, body).map(Value::Response)
         }
         _ => None,
     }
@@ -351,6 +281,7 @@ pub(crate) fn decode(value: &Bytes) -> Option<Value> {
 #[derive(Debug)]
 pub(crate) struct Beginning {
     pub(crate) head: StoredHead,
+    pub(crate) trailers: Option<HeaderMap>,
     pub(crate) token: Token,
     pub(crate) generation: u64,
     /// How long its body is.
@@ -369,14 +300,16 @@ pub(crate) fn decode_head(beginning: &Bytes) -> Option<Result<Beginning, TooShor
         _ => return None,
     };
     let rest = beginning.slice(PREFIX..);
-    let Some(encoded) = rest.get(..usize::try_from(prefix.head).ok()?) else {
+    let head_length = usize::try_from(prefix.head).ok()?;
+    if rest.len() < head_length {
         return Some(Err(TooShort));
-    };
+    }
     let body = Body::Elsewhere {
         length: prefix.body,
     };
-    let response = response(&prefix, &rest, encoded, body)?;
+    let response = response(&prefix, &rest.slice(..head_length), body)?;
     Some(Ok(Beginning {
+        trailers: response.trailers,
         head: response.head,
         token: response.token,
         generation: response.generation,
@@ -412,123 +345,14 @@ fn rule(prefix: &Prefix, rest: &[u8]) -> Option<Rule> {
     })
 }
 
-fn response(prefix: &Prefix, buffer: &Bytes, encoded: &[u8], body: Body) -> Option<StoredResponse> {
-    let head: Head<'_> = postcard::from_bytes(encoded).ok()?;
-    let selecting = head
-        .selecting
-        .iter()
-        .map(|(name, value)| Some((HeaderName::try_from(*name).ok()?, *value)));
-    let no_cache_fields = head
-        .no_cache_fields
-        .iter()
-        .map(|name| HeaderName::try_from(*name).ok());
-    let is_set = |rule: u8| head.rules & rule != 0;
-    let trailers = header_map(&head.trailers, buffer)?;
-    let parts = StoredHeadParts {
-        key: PrimaryKey::from_bytes(head.key),
-        status: StatusCode::from_u16(head.status).ok()?,
-        version: version(head.version)?,
-        headers: header_map(&head.fields, buffer)?,
-        selecting: selecting.collect::<Option<_>>()?,
-        requested_at: time(head.requested_at)?,
-        received_at: time(head.received_at)?,
-        freshness: Freshness {
-            dated_at: time(head.dated_at)?,
-            initial_age: Duration::from_micros(head.initial_age),
-            lifetime: Duration::from_micros(head.lifetime),
-            source: source(head.source)?,
-            always_validate: is_set(ALWAYS_VALIDATE),
-            must_revalidate: is_set(MUST_REVALIDATE),
-            immutable: is_set(IMMUTABLE),
-            is_window_final: is_set(IS_WINDOW_FINAL),
-            stale_while_revalidate: Duration::from_micros(head.stale_while_revalidate),
-            stale_if_error: Duration::from_micros(head.stale_if_error),
-            no_cache_fields: no_cache_fields.collect::<Option<_>>()?,
-            retain_until: match head.retain_until {
-                Some(until) => Some(time(until)?),
-                None => None,
-            },
-        },
-        part: head.part.map(|(start, end, length)| Part {
-            bytes: start..end,
-            length,
-        }),
-    };
+fn response(prefix: &Prefix, encoded: &Bytes, body: Body) -> Option<StoredResponse> {
+    let (head, trailers) = wire::decode(encoded)?;
     Some(StoredResponse {
-        head: parts.into(),
+        head,
         token: Token(prefix.token),
         generation: prefix.generation,
-        trailers: (!trailers.is_empty()).then_some(trailers),
+        trailers,
         body,
-    })
-}
-
-fn fields(headers: &HeaderMap) -> Vec<(&str, &[u8])> {
-    headers
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_bytes()))
-        .collect()
-}
-
-/// Values are views of the buffer that was read.
-fn header_map(fields: &[(&str, &[u8])], buffer: &Bytes) -> Option<HeaderMap> {
-    let mut headers = HeaderMap::with_capacity(fields.len());
-    for (name, value) in fields {
-        let value = HeaderValue::from_maybe_shared(buffer.slice_ref(value)).ok()?;
-        headers.append(HeaderName::try_from(*name).ok()?, value);
-    }
-    Some(headers)
-}
-
-pub(crate) fn micros(at: SystemTime) -> u64 {
-    duration_micros(at.duration_since(UNIX_EPOCH).unwrap_or_default())
-}
-
-fn duration_micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-fn time(micros: u64) -> Option<SystemTime> {
-    UNIX_EPOCH.checked_add(Duration::from_micros(micros))
-}
-
-fn version_number(version: Version) -> u8 {
-    match version {
-        Version::HTTP_09 => 9,
-        Version::HTTP_10 => 10,
-        Version::HTTP_2 => 20,
-        Version::HTTP_3 => 30,
-        _ => 11,
-    }
-}
-
-fn version(number: u8) -> Option<Version> {
-    Some(match number {
-        9 => Version::HTTP_09,
-        10 => Version::HTTP_10,
-        11 => Version::HTTP_11,
-        20 => Version::HTTP_2,
-        30 => Version::HTTP_3,
-        _ => return None,
-    })
-}
-
-fn source_number(source: LifetimeSource) -> u8 {
-    match source {
-        LifetimeSource::Explicit => 1,
-        LifetimeSource::Heuristic => 2,
-        LifetimeSource::Default => 3,
-        _ => 0,
-    }
-}
-
-fn source(number: u8) -> Option<LifetimeSource> {
-    Some(match number {
-        0 => LifetimeSource::None,
-        1 => LifetimeSource::Explicit,
-        2 => LifetimeSource::Heuristic,
-        3 => LifetimeSource::Default,
-        _ => return None,
     })
 }
 
@@ -537,6 +361,11 @@ mod tests {
     use std::fs;
     use std::path::PathBuf;
 
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+    use cache_core::{Freshness, LifetimeSource, Part, PrimaryKey, StoredHeadParts};
+    use http::header::HeaderValue;
+    use http::{StatusCode, Version};
     use proptest::prelude::*;
 
     use super::*;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cache_core::{BackendError, Digest, StoredHead, Token};
+use http::HeaderMap;
 use redis::{Value, cmd, pipe};
 
 use crate::backend::RedisBackend;
@@ -28,6 +29,8 @@ pub struct Progress {
 pub struct Stored {
     /// Its head.
     pub head: StoredHead,
+    /// The trailer fields behind its body.
+    pub trailers: Option<HeaderMap>,
     /// How long its body is, in bytes.
     pub body_length: u64,
     /// When Redis removes it; `None`: never.
@@ -270,6 +273,7 @@ impl Stored {
         };
         Self {
             head: found.head,
+            trailers: found.trailers,
             body_length: found.body_length,
             ttl,
             token: found.token,

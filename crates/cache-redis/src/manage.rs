@@ -116,6 +116,7 @@ impl From<Stored> for Listed {
             head: Arc::new(stored.head),
             body_length: stored.body_length,
             bytes: stored.bytes,
+            trailers: stored.trailers,
             token: stored.token,
         }
     }

@@ -1,0 +1,212 @@
+//! A head as bytes, for backends that keep it elsewhere: what postcard makes of it.
+//!
+//! Who reads untrusted bytes has compared a checksum before, or a signature; and even so nothing here
+//! panics, and no more is allocated than there are bytes.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::{StatusCode, Version};
+use serde::{Deserialize, Serialize};
+
+use crate::header::range::Part;
+use crate::key::{Digest, PrimaryKey};
+use crate::rules::freshness::{Freshness, LifetimeSource};
+use crate::stored::{StoredHead, StoredHeadParts};
+
+/// The head as postcard has it. Times are microseconds since 1970, durations microseconds.
+#[derive(Serialize, Deserialize)]
+struct Head<'a> {
+    key: &'a [u8],
+    status: u16,
+    version: u8,
+    #[serde(borrow)]
+    fields: Vec<(&'a str, &'a [u8])>,
+    #[serde(borrow)]
+    selecting: Vec<(&'a str, Option<Digest>)>,
+    requested_at: u64,
+    received_at: u64,
+    dated_at: u64,
+    initial_age: u64,
+    lifetime: u64,
+    source: u8,
+    rules: u8,
+    stale_while_revalidate: u64,
+    stale_if_error: u64,
+    #[serde(borrow)]
+    no_cache_fields: Vec<&'a str>,
+    retain_until: Option<u64>,
+    part: Option<(u64, u64, u64)>,
+    #[serde(borrow)]
+    trailers: Vec<(&'a str, &'a [u8])>,
+}
+
+const ALWAYS_VALIDATE: u8 = 1;
+const MUST_REVALIDATE: u8 = 2;
+const IMMUTABLE: u8 = 4;
+const IS_WINDOW_FINAL: u8 = 8;
+
+/// A head and trailers as bytes. Nothing that has come from a store or an origin is too large for that.
+#[must_use]
+pub fn encode(head: &StoredHead, trailers: Option<&HeaderMap>) -> Option<Vec<u8>> {
+    let freshness = head.freshness();
+    let part = head
+        .part()
+        .map(|part| (part.bytes.start, part.bytes.end, part.length));
+    let rule = |is_set: bool, rule: u8| if is_set { rule } else { 0 };
+    postcard::to_stdvec(&Head {
+        key: head.key().as_bytes(),
+        status: head.status().as_u16(),
+        version: version_number(head.version()),
+        fields: fields(head.headers()),
+        selecting: head
+            .selecting()
+            .iter()
+            .map(|field| (field.name().as_str(), field.value()))
+            .collect(),
+        requested_at: micros(head.requested_at()),
+        received_at: micros(head.received_at()),
+        dated_at: micros(freshness.dated_at),
+        initial_age: duration_micros(freshness.initial_age),
+        lifetime: duration_micros(freshness.lifetime),
+        source: source_number(freshness.source),
+        rules: rule(freshness.always_validate, ALWAYS_VALIDATE)
+            | rule(freshness.must_revalidate, MUST_REVALIDATE)
+            | rule(freshness.immutable, IMMUTABLE)
+            | rule(freshness.is_window_final, IS_WINDOW_FINAL),
+        stale_while_revalidate: duration_micros(freshness.stale_while_revalidate),
+        stale_if_error: duration_micros(freshness.stale_if_error),
+        no_cache_fields: freshness
+            .no_cache_fields
+            .iter()
+            .map(HeaderName::as_str)
+            .collect(),
+        retain_until: freshness.retain_until.map(micros),
+        part,
+        trailers: trailers.map_or_else(Vec::new, fields),
+    })
+    .ok()
+}
+
+/// Reads a head and trailers, the values of whose fields become views of these bytes; `None`: they are
+/// none.
+#[must_use]
+pub fn decode(encoded: &Bytes) -> Option<(StoredHead, Option<HeaderMap>)> {
+    let head: Head<'_> = postcard::from_bytes(encoded).ok()?;
+    let selecting = head
+        .selecting
+        .iter()
+        .map(|(name, value)| Some((HeaderName::try_from(*name).ok()?, *value)));
+    let no_cache_fields = head
+        .no_cache_fields
+        .iter()
+        .map(|name| HeaderName::try_from(*name).ok());
+    let is_set = |rule: u8| head.rules & rule != 0;
+    let trailers = header_map(&head.trailers, encoded)?;
+    let parts = StoredHeadParts {
+        key: PrimaryKey::from_bytes(head.key),
+        status: StatusCode::from_u16(head.status).ok()?,
+        version: version(head.version)?,
+        headers: header_map(&head.fields, encoded)?,
+        selecting: selecting.collect::<Option<_>>()?,
+        requested_at: time(head.requested_at)?,
+        received_at: time(head.received_at)?,
+        freshness: Freshness {
+            dated_at: time(head.dated_at)?,
+            initial_age: Duration::from_micros(head.initial_age),
+            lifetime: Duration::from_micros(head.lifetime),
+            source: source(head.source)?,
+            always_validate: is_set(ALWAYS_VALIDATE),
+            must_revalidate: is_set(MUST_REVALIDATE),
+            immutable: is_set(IMMUTABLE),
+            is_window_final: is_set(IS_WINDOW_FINAL),
+            stale_while_revalidate: Duration::from_micros(head.stale_while_revalidate),
+            stale_if_error: Duration::from_micros(head.stale_if_error),
+            no_cache_fields: no_cache_fields.collect::<Option<_>>()?,
+            retain_until: match head.retain_until {
+                Some(until) => Some(time(until)?),
+                None => None,
+            },
+        },
+        part: head.part.map(|(start, end, length)| Part {
+            bytes: start..end,
+            length,
+        }),
+    };
+    let trailers = (!trailers.is_empty()).then_some(trailers);
+    Some((parts.into(), trailers))
+}
+
+fn fields(headers: &HeaderMap) -> Vec<(&str, &[u8])> {
+    headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_bytes()))
+        .collect()
+}
+
+/// Values are views of the buffer that was read.
+fn header_map(fields: &[(&str, &[u8])], buffer: &Bytes) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::with_capacity(fields.len());
+    for (name, value) in fields {
+        let value = HeaderValue::from_maybe_shared(buffer.slice_ref(value)).ok()?;
+        headers.append(HeaderName::try_from(*name).ok()?, value);
+    }
+    Some(headers)
+}
+
+/// Microseconds since 1970; zero before.
+#[must_use]
+pub fn micros(at: SystemTime) -> u64 {
+    duration_micros(at.duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+/// In microseconds, as far as there are numbers.
+#[must_use]
+pub fn duration_micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn time(micros: u64) -> Option<SystemTime> {
+    UNIX_EPOCH.checked_add(Duration::from_micros(micros))
+}
+
+fn version_number(version: Version) -> u8 {
+    match version {
+        Version::HTTP_09 => 9,
+        Version::HTTP_10 => 10,
+        Version::HTTP_2 => 20,
+        Version::HTTP_3 => 30,
+        _ => 11,
+    }
+}
+
+fn version(number: u8) -> Option<Version> {
+    Some(match number {
+        9 => Version::HTTP_09,
+        10 => Version::HTTP_10,
+        11 => Version::HTTP_11,
+        20 => Version::HTTP_2,
+        30 => Version::HTTP_3,
+        _ => return None,
+    })
+}
+
+fn source_number(source: LifetimeSource) -> u8 {
+    match source {
+        LifetimeSource::Explicit => 1,
+        LifetimeSource::Heuristic => 2,
+        LifetimeSource::Default => 3,
+        _ => 0,
+    }
+}
+
+fn source(number: u8) -> Option<LifetimeSource> {
+    Some(match number {
+        0 => LifetimeSource::None,
+        1 => LifetimeSource::Explicit,
+        2 => LifetimeSource::Heuristic,
+        3 => LifetimeSource::Default,
+        _ => return None,
+    })
+}
