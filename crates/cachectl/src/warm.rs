@@ -5,13 +5,21 @@ use std::io::{self, Read};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use cache_reqwest::CachedClient;
-use cache_tower::{CacheInfo, CacheMode, Policy, Secret, Storing};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use bytes::Bytes;
+use cache_tower::{Cache, CacheInfo, CacheMode, Policy, Secret, Storing};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
+use http_body_util::{BodyExt, Empty};
+use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
 use indicatif::{ProgressBar, ProgressStyle};
-use reqwest::Url;
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::json;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tower_layer::Layer;
+use tower_service::Service;
 
 use crate::Error;
 use crate::args::Warm;
@@ -20,7 +28,7 @@ use crate::text::{self, Output};
 
 /// What became of a URL.
 struct Warmed {
-    url: Url,
+    url: Uri,
     kind: Kind,
     says: String,
 }
@@ -48,11 +56,7 @@ pub(crate) async fn warm(store: &Store, warm: &Warm, output: Output) -> Result<E
     let urls = read(warm)?;
     let fields = fields(&warm.headers)?;
     let layer = store.layer(policy(warm)?);
-    let reqwest = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(Duration::from_secs(60))
-        .user_agent("cachectl")
-        .build()?;
+    let client = layer.layer(client(&urls)?);
     let mode = if warm.reload {
         CacheMode::Reload
     } else {
@@ -67,9 +71,10 @@ pub(crate) async fn warm(store: &Store, warm: &Warm, output: Output) -> Result<E
             let Some(url) = urls.next() else {
                 break;
             };
-            let client = CachedClient::new(reqwest.clone(), layer.clone());
-            let request = reqwest.get(url.clone()).headers(fields.clone()).build()?;
-            asking.spawn(ask(client, request, mode, url));
+            let mut request = Request::get(url.clone()).body(Empty::new())?;
+            request.headers_mut().clone_from(&fields);
+            request.extensions_mut().insert(mode);
+            asking.spawn(ask(client.clone(), request, url));
         }
         let Some(warmed) = asking.join_next().await else {
             break;
@@ -79,7 +84,7 @@ pub(crate) async fn warm(store: &Store, warm: &Warm, output: Output) -> Result<E
         bar.inc(1);
         if output.is_json || matches!(warmed.kind, Kind::NotStored | Kind::Failed) {
             let value = json!({
-                "url": warmed.url.as_str(),
+                "url": warmed.url.to_string(),
                 "outcome": warmed.kind.as_str(),
                 "because": warmed.says,
             });
@@ -108,9 +113,48 @@ pub(crate) async fn warm(store: &Store, warm: &Warm, output: Output) -> Result<E
     })
 }
 
-async fn ask(client: CachedClient, request: reqwest::Request, mode: CacheMode, url: Url) -> Warmed {
-    let failed = |error: &dyn std::error::Error| format!("{error}");
-    let response = match client.execute_with(request, mode).await {
+type Origin = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
+
+/// A client for HTTP, and for HTTPS with the certificates that the system trusts.
+fn client(urls: &[Uri]) -> Result<Origin, Error> {
+    let config = || {
+        let provider = rustls::crypto::ring::default_provider();
+        ClientConfig::builder_with_provider(provider.into()).with_safe_default_protocol_versions()
+    };
+    let needs_tls = urls.iter().any(|url| url.scheme_str() == Some("https"));
+    let config = if needs_tls {
+        config()?.with_native_roots()?.with_no_client_auth()
+    } else {
+        let nobody = RootCertStore::empty();
+        config()?
+            .with_root_certificates(nobody)
+            .with_no_client_auth()
+    };
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(config)
+        .https_or_http()
+        .enable_http1()
+        .build();
+    Ok(Client::builder(TokioExecutor::new()).build(connector))
+}
+
+async fn ask(client: Cache<Origin>, request: Request<Empty<Bytes>>, url: Uri) -> Warmed {
+    let warmed = timeout(PATIENCE, ask_patiently(client, request, &url)).await;
+    let too_late = || Warmed {
+        url,
+        kind: Kind::Failed,
+        says: "it took too long".to_owned(),
+    };
+    warmed.unwrap_or_else(|_| too_late())
+}
+
+async fn ask_patiently(
+    mut client: Cache<Origin>,
+    request: Request<Empty<Bytes>>,
+    url: &Uri,
+) -> Warmed {
+    let url = url.clone();
+    let response = match client.call(request).await {
         Ok(response) => response,
         Err(error) => {
             let says = text::chain(&error);
@@ -125,8 +169,8 @@ async fn ask(client: CachedClient, request: reqwest::Request, mode: CacheMode, u
     let info = response.extensions().get::<CacheInfo>();
     let info = info.map(|info| (info.storing, info.reason));
     // It is stored when it has been read.
-    if let Err(error) = response.bytes().await {
-        let says = failed(&error);
+    if let Err(error) = response.into_body().collect().await {
+        let says = text::chain(&error);
         return Warmed {
             url,
             kind: Kind::Failed,
@@ -144,7 +188,7 @@ async fn ask(client: CachedClient, request: reqwest::Request, mode: CacheMode, u
     Warmed { url, kind, says }
 }
 
-fn read(warm: &Warm) -> Result<Vec<Url>, Error> {
+fn read(warm: &Warm) -> Result<Vec<Uri>, Error> {
     let mut text = String::new();
     if warm.urls.as_os_str() == "-" {
         io::stdin().read_to_string(&mut text)?;
@@ -158,8 +202,12 @@ fn read(warm: &Warm) -> Result<Vec<Url>, Error> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let url = line.parse::<Url>();
+        let url = line.parse::<Uri>();
         let url = url.map_err(|error| format!("line {}: {line:?}: {error}", number + 1))?;
+        if !matches!(url.scheme_str(), Some("http" | "https")) {
+            let problem = "is no URL; write http://host/path";
+            return Err(format!("line {}: {line:?} {problem}", number + 1).into());
+        }
         urls.push(url);
     }
     Ok(urls)
@@ -200,6 +248,9 @@ fn bar(length: u64) -> ProgressBar {
         Err(_) => bar,
     }
 }
+
+/// How long one URL may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Something that moves while nobody knows how much there is.
 pub(crate) fn spinner() -> ProgressBar {
