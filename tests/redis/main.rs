@@ -4,6 +4,7 @@ mod contract;
 
 mod support;
 
+mod cancellation;
 mod config;
 mod counts;
 mod deployments;

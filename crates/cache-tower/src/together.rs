@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use cache_core::{
-    AfterLookup, Backend as _, Begin, CacheInfo, Candidates, Continuation, Entry, Forward, Lease,
-    Outcome, Reason, RequestHead, Reuse, SelectingField, StoredHead,
+    AfterLookup, Backend as _, Begin, CacheInfo, Candidates, Continuation, Entry, Forward, Outcome,
+    Reason, RequestHead, Reuse, SelectingField, StoredHead,
 };
 use http::{Request, Response};
 use http_body::Body;
@@ -16,7 +16,7 @@ use crate::body::{BoxError, CacheBody};
 use crate::budget::Budget;
 use crate::engine::{Engine, Exchange, Step};
 use crate::flights::{FlightKey, Lead, Place, Progress};
-use crate::lease::HeldLease;
+use crate::lease::{HeldLease, Leased};
 use crate::rest::Rest;
 use crate::transfer;
 
@@ -170,19 +170,18 @@ impl<S> Exchange<S> {
             if engine.health.rests(now) {
                 return Ok(None);
             }
-            let leasing = engine.backend.lease(forward.key(), time);
-            let leased = self.budget.spend("leasing", leasing).await;
-            engine.note_writing(&leased);
+            let leased = engine
+                .take_lease(forward.key(), time, &mut self.budget)
+                .await;
             match leased {
-                Ok(Lease::Granted(token)) => {
-                    let lease = HeldLease::new(&engine, forward.key(), token);
+                Ok(Leased::Held(lease)) => {
                     // Another may have had it since the store was asked.
                     return match self.look_again(request, false).await {
                         Some(step) => Err(step),
                         None => Ok(Some(lease)),
                     };
                 }
-                Ok(Lease::Taken) if Instant::now() + pause < deadline => {}
+                Ok(Leased::Taken) if Instant::now() + pause < deadline => {}
                 _ => return Ok(None),
             }
             sleep(pause).await;
@@ -206,19 +205,18 @@ impl<S> Exchange<S> {
             return Ok(None);
         };
         self.budget = Budget::new(engine.backend_timeout);
-        let leasing = engine.backend.lease(forward.key(), time);
-        let leased = self.budget.spend("leasing", leasing).await;
-        engine.note_writing(&leased);
+        let leased = engine
+            .take_lease(forward.key(), time, &mut self.budget)
+            .await;
         match leased {
-            Ok(Lease::Granted(token)) => {
-                let lease = HeldLease::new(&engine, forward.key(), token);
+            Ok(Leased::Held(lease)) => {
                 // Another may have had it since the store was asked.
                 match self.look_again(request, false).await {
                     Some(Step::Reuse(_)) => Err(AnotherDoes),
                     _ => Ok(Some(lease)),
                 }
             }
-            Ok(Lease::Taken) => Err(AnotherDoes),
+            Ok(Leased::Taken) => Err(AnotherDoes),
             _ => Ok(None),
         }
     }
