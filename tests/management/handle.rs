@@ -96,16 +96,25 @@ async fn what_is_put_for_a_time_is_fresh_for_that_time(scene: Scene) {
     let short = response("two", &[("cache-control", "max-age=1")]);
     let put = scene.handle.put_for(&two, short, ttl);
     put.await.expect("stored");
+    let zero = response("three", &[("cache-control", "max-age=0")]);
+    let three = get("/three");
+    let put = scene.handle.put_for(&three, zero, ttl);
+    put.await.expect("stored");
     scene.wait(299);
+    assert_eq!(scene.hit(get("/three")).await.as_deref(), Some("three"));
     assert_eq!(scene.hit(get("/")).await.as_deref(), Some("one"));
     assert_eq!(scene.hit(get("/two")).await.as_deref(), Some("two"));
     scene.wait(2);
     assert_eq!(scene.hit(get("/two")).await, None);
-    let forbidden = response("one", &[("cache-control", "no-store")]);
-    let put = scene.handle.put_for(&get("/"), forbidden, ttl).await;
+    let forbidden = || response("four", &[("cache-control", "no-store")]);
+    let put = scene.handle.put_for(&get("/four"), forbidden(), ttl).await;
+    put.expect("stored");
+    assert_eq!(scene.hit(get("/four")).await.as_deref(), Some("four"));
+    let unwilling = with("/five", &[("cache-control", "no-store")]);
+    let put = scene.handle.put_for(&unwilling, forbidden(), ttl).await;
     assert!(matches!(
         put,
-        Err(PutError::Refused(Reason::ResponseNoStore))
+        Err(PutError::Refused(Reason::RequestNoStore))
     ));
 }
 
@@ -423,6 +432,27 @@ async fn what_is_kept_no_longer_is_expired_and_can_be_removed() {
     let removed = scene.handle.remove_all(Filter::all().expired()).await;
     assert_eq!(removed.expect("done").done, 1);
     assert_eq!(scene.urls().await, ["http://origin.test/two"]);
+}
+
+#[tokio::test]
+async fn a_handle_has_the_policy_that_the_cache_has_now() {
+    let layer = CacheLayer::new(MemoryBackend::default());
+    let handle = layer.handle();
+    let policy = cache_tower::Policy::private().filter_body(100, |_, body| body != b"error");
+    layer.controls().set_policy(policy);
+    let fresh = [("cache-control", "max-age=60")];
+    let put = |body| {
+        let (handle, answer) = (handle.clone(), response(body, &fresh));
+        async move { handle.put(&get("/"), answer).await }
+    };
+    assert!(matches!(put("error").await, Err(PutError::Filtered)));
+    let long = Box::leak("x".repeat(101).into_boxed_str());
+    assert!(matches!(
+        put(long).await,
+        Err(PutError::Refused(Reason::BodyTooLarge))
+    ));
+    put("right").await.expect("stored");
+    assert!(handle.contains(&get("/")).await.expect("an answer"));
 }
 
 #[tokio::test]

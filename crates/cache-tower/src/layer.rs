@@ -44,8 +44,8 @@ impl CacheLayer {
         }
     }
 
-    pub(crate) fn engine(&self) -> Arc<Engine> {
-        Arc::clone(&self.live.engine())
+    pub(crate) fn live(&self) -> Arc<Live> {
+        self.live.clone()
     }
 
     /// Another policy.

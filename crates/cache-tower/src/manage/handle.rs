@@ -17,6 +17,7 @@ use super::filter::{Filter, Prepared};
 use super::stats::{Counting, Stats};
 use super::sweep::{Action, Sweep};
 use crate::budget::within;
+use crate::controls::Live;
 use crate::engine::Engine;
 use crate::layer::CacheLayer;
 
@@ -51,23 +52,21 @@ use crate::layer::CacheLayer;
 /// is left alone by requests is asked all the same.
 #[derive(Debug, Clone)]
 pub struct CacheHandle {
-    engine: Arc<Engine>,
+    live: Arc<Live>,
 }
 
 impl CacheLayer {
-    /// A handle on what this layer has stored and stores. What is set on the layer afterwards is
-    /// nothing that the handle knows.
+    /// A handle on what this layer has stored and stores. What is changed of the cache while it runs
+    /// counts for the handle, too.
     #[must_use]
     pub fn handle(&self) -> CacheHandle {
-        CacheHandle {
-            engine: self.engine(),
-        }
+        CacheHandle { live: self.live() }
     }
 }
 
 impl CacheHandle {
-    pub(super) fn engine(&self) -> &Arc<Engine> {
-        &self.engine
+    pub(super) fn engine(&self) -> Arc<Engine> {
+        Arc::clone(&self.live.engine())
     }
 
     /// The stored response that was selected by what this request has, fresh or not, with its body.
@@ -76,7 +75,7 @@ impl CacheHandle {
     ///
     /// Where the store fails.
     pub async fn get<B>(&self, request: &Request<B>) -> Result<Option<Entry>, BackendError> {
-        let engine = &self.engine;
+        let engine = &self.engine();
         let head = RequestHead::from(request);
         let Some(lookup) = self.lookup(&head) else {
             return Ok(None);
@@ -107,7 +106,8 @@ impl CacheHandle {
     ///
     /// Where the store fails, or the body has gone meanwhile.
     pub async fn read(&self, entry: &Entry, most: u64) -> Result<Bytes, BackendError> {
-        read(&entry.body, most, self.engine.backend_timeout).await
+        let time = self.engine().backend_timeout;
+        read(&entry.body, most, time).await
     }
 
     /// A listed response with its body, if it is still the one that was listed.
@@ -116,8 +116,9 @@ impl CacheHandle {
     ///
     /// Where the store fails.
     pub async fn open(&self, listed: &cache_core::Listed) -> Result<Option<Entry>, BackendError> {
-        let opening = self.engine.manage()?.open(listed).wait();
-        within(self.engine.backend_timeout, "opening", opening).await
+        let engine = &self.engine();
+        let opening = engine.manage()?.open(listed).wait();
+        within(engine.backend_timeout, "opening", opening).await
     }
 
     /// Removes the stored response that was selected by what this request has; whether there was one.
@@ -129,8 +130,9 @@ impl CacheHandle {
         let Some(entry) = self.get(request).await? else {
             return Ok(false);
         };
-        let removing = self.engine.backend.remove(&entry).wait();
-        within(self.engine.backend_timeout, "removing", removing).await?;
+        let engine = &self.engine();
+        let removing = engine.backend.remove(&entry).wait();
+        within(engine.backend_timeout, "removing", removing).await?;
         Ok(true)
     }
 
@@ -193,12 +195,13 @@ impl CacheHandle {
 
     /// The stored responses that the filter picks, without their bodies.
     pub fn entries(&self, filter: Filter) -> Entries {
-        self.entries_by(filter.prepare(&self.engine.policy))
+        self.entries_by(filter.prepare(&self.engine().policy))
     }
 
     pub(super) fn entries_by(&self, filter: Prepared) -> Entries {
-        let walk = self.engine.manage().map(Manage::walk);
-        Entries::new(self.engine.clone(), filter, walk)
+        let engine = self.engine();
+        let walk = engine.manage().map(Manage::walk);
+        Entries::new(engine, filter, walk)
     }
 
     /// The URLs of the stored responses that the filter picks, each once, in order. Values that hold
@@ -222,16 +225,17 @@ impl CacheHandle {
     ///
     /// Where the store fails.
     pub async fn stats(&self) -> Result<Stats, BackendError> {
+        let engine = &self.engine();
         let mut entries = self.entries(Filter::all());
         let mut counting = Counting::default();
         while let Some(listed) = entries.next().await {
-            counting.count(&listed?, self.engine.clock.now());
+            counting.count(&listed?, engine.clock.now());
         }
         Ok(counting.finish(entries.unreadable()))
     }
 
     pub(super) async fn invalidate_key(&self, key: &PrimaryKey) -> Result<(), BackendError> {
-        let engine = &self.engine;
+        let engine = &self.engine();
         engine.flights.close(key);
         let invalidating = engine.backend.invalidate(key, engine.clock.now()).wait();
         within(engine.backend_timeout, "invalidating", invalidating).await
@@ -239,7 +243,8 @@ impl CacheHandle {
 
     /// Where a response to this request would be found; nowhere, where it keeps out of the cache.
     fn lookup(&self, head: &RequestHead<'_>) -> Option<Lookup> {
-        match Begin::new(&self.engine.policy, head, self.engine.clock.now()) {
+        let engine = self.engine();
+        match Begin::new(&engine.policy, head, engine.clock.now()) {
             Begin::Lookup(lookup) => Some(lookup),
             _ => None,
         }

@@ -6,10 +6,10 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::time::Duration;
 
-use bytes::Buf;
+use bytes::{Buf, BytesMut};
 use cache_core::{
-    AfterForward, AfterLookup, BackendError, Begin, Candidates, Policy, Reason, RequestHead,
-    ResponseHead, content_length,
+    AfterForward, AfterLookup, BackendError, Begin, Candidates, Reason, RequestHead, ResponseHead,
+    content_length,
 };
 use http::{Request, Response};
 use http_body::Body;
@@ -34,12 +34,12 @@ impl CacheHandle {
     where
         R: Body<Error: Into<BoxError>>,
     {
-        self.put_by(&self.engine().policy, request, response, None)
-            .await
+        let asked = RequestHead::from(request);
+        self.put_by(asked, response, None).await
     }
 
-    /// The same, but fresh for `ttl`, whatever the origin said of its lifetime; what forbids storing
-    /// (`no-store`, say) still does.
+    /// The same, but fresh for `ttl`, whatever the response says, as by
+    /// [`Policy::override_ttl`](crate::Policy::override_ttl).
     ///
     /// # Errors
     ///
@@ -53,23 +53,25 @@ impl CacheHandle {
     where
         R: Body<Error: Into<BoxError>>,
     {
-        let policy = self.engine().policy.clone().default_ttl(ttl);
-        self.put_by(&policy, request, response, Some(ttl)).await
+        let mut asked = RequestHead::from(request);
+        let options = asked.options.cloned().unwrap_or_default();
+        let options = options.override_ttl(ttl);
+        asked.options = Some(&options);
+        self.put_by(asked, response, Some(ttl)).await
     }
 
-    async fn put_by<B, R>(
+    async fn put_by<R>(
         &self,
-        policy: &Policy,
-        request: &Request<B>,
+        asked: RequestHead<'_>,
         response: Response<R>,
         ttl: Option<Duration>,
     ) -> Result<(), PutError>
     where
         R: Body<Error: Into<BoxError>>,
     {
-        let engine = self.engine();
-        let (now, time) = (engine.clock.now(), engine.backend_timeout);
-        let asked = RequestHead::from(request);
+        let engine = &self.engine();
+        let (policy, time) = (&engine.policy, engine.backend_timeout);
+        let now = engine.clock.now();
         let forward = match Begin::new(policy, &asked, now) {
             Begin::Lookup(lookup) => {
                 match lookup.next(policy, &asked, &Candidates::default(), now) {
@@ -99,6 +101,9 @@ impl CacheHandle {
         let mut body = pin!(body);
         let mut length = 0;
         let mut trailers = None;
+        // What a filter of the policy has to see.
+        let mut shown = BytesMut::new();
+        let limit = policy.body_filter_limit();
         while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
             match frame
                 .map_err(|error| PutError::Body(error.into()))?
@@ -107,8 +112,11 @@ impl CacheHandle {
                 Ok(mut data) => {
                     let piece = data.copy_to_bytes(data.remaining());
                     length += piece.len() as u64;
-                    if length > policy.body_limit() {
+                    if length > limit.unwrap_or(u64::MAX).min(policy.body_limit()) {
                         return Err(PutError::Refused(Reason::BodyTooLarge));
+                    }
+                    if limit.is_some() {
+                        shown.extend_from_slice(&piece);
                     }
                     let taken = write(&mut *writer, piece, time).await;
                     if !taken.map_err(PutError::Store)? {
@@ -121,6 +129,10 @@ impl CacheHandle {
         if let Some(expected) = expected.filter(|expected| *expected != length) {
             let problem = format!("the body has {length} bytes of {expected}");
             return Err(PutError::Body(problem.into()));
+        }
+        let response = ResponseHead::new(parts.status, parts.version, &parts.headers);
+        if !policy.permits_body(response, &shown) {
+            return Err(PutError::Filtered);
         }
         let trailers =
             trailers.and_then(|trailers| policy.stored_trailers(&parts.headers, &trailers));
@@ -139,6 +151,8 @@ impl CacheHandle {
 pub enum PutError {
     /// It may not be stored.
     Refused(Reason),
+    /// A filter of the policy refuses its body.
+    Filtered,
     /// The store does not take it: it is too large, or what is there is newer.
     Declined,
     /// Its body broke off, or is not as long as it said.
@@ -151,6 +165,7 @@ impl fmt::Display for PutError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(reason) => write!(f, "it may not be stored: {}", reason.explain()),
+            Self::Filtered => f.write_str("a filter of the policy refuses its body"),
             Self::Declined => f.write_str("the store does not take it"),
             Self::Body(_) => f.write_str("its body is not whole"),
             Self::Store(_) => f.write_str("the store failed"),
@@ -163,7 +178,7 @@ impl StdError for PutError {
         match self {
             Self::Body(error) => Some(&**error),
             Self::Store(error) => Some(error),
-            Self::Refused(_) | Self::Declined => None,
+            Self::Refused(_) | Self::Filtered | Self::Declined => None,
         }
     }
 }

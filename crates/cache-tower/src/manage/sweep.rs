@@ -64,7 +64,7 @@ impl Sweep<'_> {
             action,
             mut on_progress,
         } = self;
-        let engine = handle.engine();
+        let engine = &handle.engine();
         if let Action::Clear = action {
             return engine.manage()?.clear(&mut *on_progress).wait().await;
         }
@@ -103,7 +103,7 @@ impl Action {
         batch: &[Listed],
         invalidated: &mut HashSet<Digest>,
     ) -> Result<u64, BackendError> {
-        let engine = handle.engine();
+        let engine = &handle.engine();
         if let Self::Remove = self {
             return engine.manage()?.remove_listed(batch).wait().await;
         }
@@ -143,7 +143,7 @@ async fn freshen(
     let Some(entry) = handle.open(listed).await? else {
         return Ok(false);
     };
-    let engine = handle.engine();
+    let engine = &handle.engine();
     let now = engine.clock.now();
     let freshening = engine.backend.freshen(&entry, Arc::new(head), now).wait();
     within(engine.backend_timeout, "freshening", freshening).await?;
