@@ -17,8 +17,8 @@ use http::{HeaderMap, Request};
 use http_body::Body;
 use std::future::poll_fn;
 
-use crate::answer::{Answer, ok};
-use crate::clock::ManualClock;
+use cache_testing::ManualClock;
+use cache_testing::{Answer, ok};
 
 /// Makes one test of each promise for the backend that the expression gives.
 #[macro_export]

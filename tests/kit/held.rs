@@ -17,8 +17,8 @@ use tokio::sync::{mpsc, oneshot};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::answer::{Answer, OriginError, Step};
-use crate::clock::ManualClock;
+use cache_testing::ManualClock;
+use cache_testing::{Answer, OriginError, Step};
 
 /// An origin whose answers are given by hand, in any order; clones are the same origin.
 #[derive(Debug, Clone)]
@@ -133,9 +133,10 @@ impl Asked {
             taken: feed.taken.clone(),
             left,
         });
-        *response.status_mut() = answer.status;
-        *response.headers_mut() = answer.headers;
-        for step in answer.frames {
+        let (head, given) = answer.into_steps();
+        *response.status_mut() = head.status();
+        head.headers().clone_into(response.headers_mut());
+        for step in given {
             feed.give(step);
         }
         let _ = self.answer.send(Ok(response));

@@ -20,8 +20,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::answer::{Answer, OriginError, TestBody};
-use crate::origin::Sent;
+use cache_testing::Sent;
+use cache_testing::{Answer, OriginError, TestBody};
 
 /// An origin on a loopback socket of its own, that answers HTTP/1.1 as scripted and remembers what
 /// it was asked. It goes away when it is dropped, with all its connections.

@@ -1,14 +1,9 @@
 //! The test kit: a clock that tests move, an origin that they script, a scenario in which one line
 //! is one exchange, backends that record and fail, and the suite that every backend passes.
 
-mod clock;
-pub use clock::ManualClock;
-
-mod answer;
-pub use answer::{Answer, OriginError, TestBody, not_modified, ok, status};
-
-mod origin;
-pub use origin::{Origin, Sent};
+pub use cache_testing::{
+    Answer, ManualClock, Origin, OriginError, Sent, TestBody, not_modified, ok, status,
+};
 
 mod http_origin;
 pub use http_origin::HttpOrigin;

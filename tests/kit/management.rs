@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use cache_core::{Listed, Manage, Progress};
 
-use crate::answer::ok;
 use crate::contract::{Store, get, in_language, read, varying};
+use cache_testing::ok;
 
 /// Makes one test of each promise for the backend that the expression gives.
 #[macro_export]

@@ -17,9 +17,9 @@ use tokio::runtime::{Builder, Runtime};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::answer::{Answer, OriginError};
-use crate::clock::ManualClock;
-use crate::origin::{Origin, Sent};
+use cache_testing::ManualClock;
+use cache_testing::{Answer, OriginError};
+use cache_testing::{Origin, Sent};
 
 /// A cache between a test and a scripted origin; a line of a test is one exchange.
 ///

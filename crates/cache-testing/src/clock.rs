@@ -22,6 +22,16 @@ impl ManualClock {
         }
     }
 
+    /// A clock that shows this time, to the millisecond.
+    #[must_use]
+    pub fn at(time: SystemTime) -> Self {
+        let millis = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let millis = u64::try_from(millis.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            millis: Arc::new(AtomicU64::new(millis)),
+        }
+    }
+
     /// Moves it on.
     pub fn advance(&self, by: Duration) {
         let millis = u64::try_from(by.as_millis()).expect("a short time");

@@ -15,15 +15,23 @@ use http_body::{Body, Frame};
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) frames: Vec<Step>,
+    status: StatusCode,
+    headers: HeaderMap,
+    frames: Vec<Step>,
 }
 
+/// What a body gives out next.
 #[derive(Debug, Clone)]
-pub(crate) enum Step {
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "whoever plays a body has to handle all"
+)]
+pub enum Step {
+    /// A piece.
     Data(Bytes),
+    /// Trailer fields.
     Trailers(HeaderMap),
+    /// An error.
     Break,
 }
 
@@ -45,17 +53,29 @@ pub fn not_modified() -> Answer {
 }
 
 /// Any status, without a body.
+///
+/// # Panics
+///
+/// Where there is no such status.
 pub fn status(status: u16) -> Answer {
-    let status = StatusCode::from_u16(status).expect("a status code");
-    Answer {
-        status,
-        headers: HeaderMap::new(),
-        frames: Vec::new(),
-    }
+    Answer::new(StatusCode::from_u16(status).expect("a status code"))
 }
 
 impl Answer {
+    /// This status, without a body.
+    pub fn new(status: StatusCode) -> Self {
+        Self {
+            status,
+            headers: HeaderMap::new(),
+            frames: Vec::new(),
+        }
+    }
+
     /// One more line of a field.
+    ///
+    /// # Panics
+    ///
+    /// Where that is no field.
     pub fn with(mut self, name: &str, value: &str) -> Self {
         let name = HeaderName::from_bytes(name.as_bytes()).expect("a field name");
         let value = HeaderValue::from_bytes(value.as_bytes()).expect("a field value");
@@ -84,10 +104,15 @@ impl Answer {
         self
     }
 
-    /// Trailers behind the body.
-    pub fn trailer(mut self, name: &'static str, value: &'static str) -> Self {
+    /// A trailer behind the body.
+    pub fn trailer(self, name: &'static str, value: &'static str) -> Self {
         let mut trailers = HeaderMap::new();
         trailers.insert(name, HeaderValue::from_static(value));
+        self.trailers(trailers)
+    }
+
+    /// Trailers behind the body.
+    pub fn trailers(mut self, trailers: HeaderMap) -> Self {
         self.frames.push(Step::Trailers(trailers));
         self
     }
@@ -96,6 +121,15 @@ impl Answer {
     pub fn breaks_off(mut self) -> Self {
         self.frames.push(Step::Break);
         self
+    }
+
+    /// The head of the response, and what its body gives out.
+    #[must_use]
+    pub fn into_steps(self) -> (Response<()>, Vec<Step>) {
+        let mut head = Response::new(());
+        *head.status_mut() = self.status;
+        *head.headers_mut() = self.headers;
+        (head, self.frames)
     }
 
     /// The response.

@@ -15,6 +15,8 @@ use crate::clock::ManualClock;
 
 /// An origin that answers as scripted, and remembers what it was asked; clones are the same origin.
 ///
+/// # Panics
+///
 /// Asked without an answer, it fails the test.
 #[derive(Debug, Clone, Default)]
 pub struct Origin {
