@@ -3,6 +3,7 @@
 mod config;
 mod content;
 mod controls;
+mod events;
 mod filters;
 mod keys;
 mod options;

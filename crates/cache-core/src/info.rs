@@ -3,11 +3,13 @@
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderValue, StatusCode};
 
+use crate::key::Digest;
 use crate::reason::Reason;
+use crate::stored::StoredHead;
 
 /// What the cache did with one request, in the extensions of every response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +31,13 @@ pub struct CacheInfo {
     pub forwarded: Option<Reason>,
     /// What the origin answered, if it did.
     pub forwarded_status: Option<StatusCode>,
+    /// When the response that is stored, or will be, arrived, or was last validated.
+    pub received_at: Option<SystemTime>,
+    /// Until when that one is fresh; `None` also where that is for ever.
+    pub expires_at: Option<SystemTime>,
+    /// The digest of the key, where the request asked for it:
+    /// [`CacheOptions::report_key`](crate::CacheOptions::report_key).
+    pub key: Option<Digest>,
     /// Another request for the same was on its way to the origin already, and its response answered
     /// this one, too.
     pub collapsed: bool,
@@ -100,8 +109,29 @@ impl CacheInfo {
             stale_for: None,
             forwarded: None,
             forwarded_status: None,
+            received_at: None,
+            expires_at: None,
+            key: None,
             collapsed: false,
         }
+    }
+
+    /// The same, where this is stored, or will be.
+    #[must_use]
+    pub fn with_stored(self, head: &StoredHead) -> Self {
+        let freshness = head.freshness();
+        let left = freshness.lifetime.saturating_sub(freshness.initial_age);
+        Self {
+            received_at: Some(head.received_at()),
+            expires_at: head.received_at().checked_add(left),
+            ..self
+        }
+    }
+
+    /// The same, where this became of storing.
+    #[must_use]
+    pub const fn with_storing(self, storing: Storing) -> Self {
+        Self { storing, ..self }
     }
 
     /// The same, where the origin was asked because of this, and answered so.
@@ -173,6 +203,31 @@ impl CacheInfo {
         )
     }
 
+    /// Whether the response came from the store, stale.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        self.outcome == Outcome::StaleHit
+            || self.is_hit() && self.remaining.is_some_and(|left| left.is_zero())
+    }
+
+    /// Whether the response came from the store after the origin validated it.
+    #[must_use]
+    pub fn is_revalidated(&self) -> bool {
+        self.outcome == Outcome::Revalidated
+    }
+
+    /// Whether the stored response is not fresh any more at this time.
+    #[must_use]
+    pub fn is_expired(&self, now: SystemTime) -> bool {
+        self.expires_at.is_some_and(|end| end <= now)
+    }
+
+    /// Whether the stored response is older than this.
+    #[must_use]
+    pub fn is_older_than(&self, age: Duration) -> bool {
+        self.age.is_some_and(|own| own > age)
+    }
+
     /// Whether the response is in the store, or will be once its body has been read to its end.
     #[must_use]
     pub fn is_stored(&self) -> bool {
@@ -237,17 +292,17 @@ impl fmt::Display for CacheInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.outcome, self.reason)?;
         if let (Some(age), Some(remaining)) = (self.age, self.remaining) {
-            write!(
-                f,
-                "; age {} s, fresh for {} s",
-                age.as_secs(),
-                remaining.as_secs()
-            )?;
+            write!(f, "; age {} s", age.as_secs())?;
+            match self.stale_for {
+                Some(time) if !time.is_zero() => write!(f, ", stale for {} s", time.as_secs())?,
+                _ => write!(f, ", fresh for {} s", remaining.as_secs())?,
+            }
         }
         match self.storing {
             Storing::Refused(reason) if reason != self.reason => {
                 write!(f, "; not stored: {reason}")
             }
+            Storing::Accepted => f.write_str("; stored"),
             _ => Ok(()),
         }
     }

@@ -26,6 +26,12 @@ pub struct PrimaryKey {
 pub type Digest = [u8; 16];
 
 impl PrimaryKey {
+    /// The key of a request, if it has one.
+    #[must_use]
+    pub fn of(policy: &Policy, request: &RequestHead<'_>) -> Option<Self> {
+        Self::derive(policy, request, Fields::of(request.headers))
+    }
+
     /// The key of what `request` asks for, if its target can be told for sure.
     pub(crate) fn derive(
         policy: &Policy,

@@ -41,6 +41,7 @@ pub struct CacheOptions {
     pub(crate) partition: Option<Arc<[u8]>>,
     pub(crate) backend_budget: Option<Duration>,
     pub(crate) coalescing_wait: Option<Duration>,
+    pub(crate) reports_key: bool,
     pub(crate) switches: Switches,
 }
 
@@ -132,6 +133,19 @@ impl CacheOptions {
     pub fn coalescing_wait(mut self, wait: Duration) -> Self {
         self.coalescing_wait = Some(wait);
         self
+    }
+
+    /// Say in [`CacheInfo::key`](crate::CacheInfo::key) which key it has: the digest that it has in
+    /// stores and listings, from which nothing of the request can be read.
+    pub fn report_key(mut self) -> Self {
+        self.reports_key = true;
+        self
+    }
+
+    /// What [`report_key`](Self::report_key) set.
+    #[must_use]
+    pub fn reports_key(&self) -> bool {
+        self.reports_key
     }
 
     /// What [`backend_budget`](Self::backend_budget) and [`coalescing_wait`](Self::coalescing_wait)

@@ -66,6 +66,10 @@ pub enum Reason {
     BackendUnavailable,
     /// A filter of the policy says that what is stored is not reused.
     FilterRefusesReuse,
+    /// The body broke off, or was not read to its end.
+    BodyCutOff,
+    /// A filter of the policy refuses the body, or cannot look at all of it.
+    FilterRefusesBody,
     /// A filter of the policy says that it is not stored.
     FilterRefusesStoring,
     /// The cache is disabled.
@@ -174,6 +178,8 @@ impl Reason {
             Self::NoAuthority => "the target of the request names no authority",
             Self::KeyTooLong => "the key is longer than the policy allows",
             Self::FilterRefusesReuse => "a filter of the policy refuses what is stored",
+            Self::BodyCutOff => "the body broke off or was not read to its end",
+            Self::FilterRefusesBody => "a filter of the policy refuses the body",
             Self::FilterRefusesStoring => "a filter of the policy says that it is not stored",
             Self::Disabled => "the cache is disabled",
             Self::RuleRefuses => "a rule of the policy says that it is not stored",

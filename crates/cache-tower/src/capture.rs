@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
-use cache_core::{Answer, BodyWriter, ResponseHead, StoredHead, content_length};
+use cache_core::{
+    Answer, BackendError, BodyWriter, PrimaryKey, Reason, ResponseHead, StoredHead, content_length,
+};
 use http::{HeaderMap, StatusCode, Version};
 use tracing::debug;
 
 use crate::budget::within;
 use crate::engine::Engine;
+use crate::event::Event;
 
 /// A body on its way into the store.
 ///
@@ -21,6 +24,8 @@ pub(crate) struct Capture {
     status: StatusCode,
     version: Version,
     headers: HeaderMap,
+    /// For those who listen, until they were told what became of it.
+    key: Option<PrimaryKey>,
     /// What there is of the body, for the policy's filter.
     shown: Option<Shown>,
     /// The length that the header section announced.
@@ -39,6 +44,7 @@ impl Capture {
     pub(crate) fn new(engine: &Arc<Engine>, head: StoredHead, headers: &HeaderMap) -> Self {
         let limit = engine.policy.body_filter_limit();
         Self {
+            key: engine.listeners.is_some().then(|| head.key().clone()),
             status: head.status(),
             version: head.version(),
             shown: limit.map(|limit| Shown {
@@ -66,6 +72,7 @@ impl Capture {
                 bytes = self.length,
                 most, "not stored: the body is longer than it may be"
             );
+            self.tell_not_stored(Reason::BodyTooLarge);
             return false;
         }
         if let Some(shown) = &mut self.shown {
@@ -75,6 +82,7 @@ impl Capture {
                     most = shown.limit,
                     "not stored: the body is longer than the filter looks at"
                 );
+                self.tell_not_stored(Reason::FilterRefusesBody);
                 return false;
             }
             shown.body.extend_from_slice(&chunk);
@@ -82,6 +90,7 @@ impl Capture {
         let written = writer.write(chunk);
         if written.is_err() {
             self.engine.note_writing(&written);
+            self.tell_not_stored(Reason::BackendUnavailable);
         }
         written.is_ok()
     }
@@ -89,6 +98,14 @@ impl Capture {
     /// Stores nothing.
     pub(crate) fn abandon(&mut self) {
         self.writer = None;
+        self.tell_not_stored(Reason::BodyCutOff);
+    }
+
+    fn tell_not_stored(&mut self, reason: Reason) {
+        if let Some(key) = self.key.take() {
+            let event = Event::NotStored { key: &key, reason };
+            self.engine.listeners.tell(&event);
+        }
     }
 
     /// Makes the response visible, now that its body has come to its end.
@@ -118,32 +135,42 @@ impl Capture {
                 expected = self.expected,
                 "not stored: the body was cut off"
             );
+            self.tell_not_stored(Reason::BodyCutOff);
             return;
         }
         if let Some(shown) = self.shown.take() {
             let response = ResponseHead::new(self.status, self.version, &self.headers);
             if !self.engine.policy.permits_body(response, &shown.body) {
                 debug!("not stored: a filter of the policy refuses the body");
+                self.tell_not_stored(Reason::FilterRefusesBody);
                 return;
             }
         }
         let trailers = trailers
             .and_then(|trailers| self.engine.policy.stored_trailers(&self.headers, trailers));
         let mut publishing = match writer.publish(trailers) {
-            Answer::Now(published) => return self.engine.note_writing(&published),
+            Answer::Now(published) => {
+                let (key, bytes) = (self.key.take(), self.length);
+                return self.engine.note_publishing(key, bytes, &published);
+            }
             Answer::Later(publishing) => publishing,
         };
         match publishing.as_mut().poll(cx) {
-            Poll::Ready(published) => self.engine.note_writing(&published),
+            Poll::Ready(published) => {
+                let (key, bytes) = (self.key.take(), self.length);
+                self.engine.note_publishing(key, bytes, &published);
+            }
             Poll::Pending => {
                 let Some(place) = self.engine.background.place() else {
                     debug!("not stored: too much is being stored already");
+                    self.tell_not_stored(Reason::BackendUnavailable);
                     return;
                 };
                 let publishing = within(self.engine.backend_timeout, "publishing", publishing);
                 let engine = self.engine.clone();
+                let (key, bytes) = (self.key.take(), self.length);
                 let task = self.engine.background.spawn(async move {
-                    engine.note_writing(&publishing.await);
+                    engine.note_publishing(key, bytes, &publishing.await);
                     drop((kept, place));
                 });
                 // Without a runtime nobody waits for the answer.
@@ -157,6 +184,26 @@ impl Drop for Capture {
     fn drop(&mut self) {
         if self.expected == Some(self.length) {
             self.publish(None, &mut Context::from_waker(Waker::noop()));
+        }
+        self.tell_not_stored(Reason::BodyCutOff);
+    }
+}
+
+impl Engine {
+    /// Takes note of how publishing ended, and tells those who listen.
+    fn note_publishing(
+        &self,
+        key: Option<PrimaryKey>,
+        bytes: u64,
+        published: &Result<(), BackendError>,
+    ) {
+        self.note_writing(published);
+        if let Some(key) = &key {
+            let reason = Reason::BackendUnavailable;
+            self.listeners.tell(&match published {
+                Ok(()) => Event::Stored { key, bytes },
+                Err(_) => Event::NotStored { key, reason },
+            });
         }
     }
 }

@@ -15,6 +15,7 @@ use cache_core::{
 };
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
+use tokio::time::Instant;
 use tower_service::Service;
 use tracing::debug;
 
@@ -24,6 +25,7 @@ use crate::budget::Budget;
 use crate::capture::Capture;
 use crate::clock::{Clock, SystemClock};
 use crate::distrust::Distrust;
+use crate::event::{Event, Listeners};
 use crate::fail_mode::FailMode;
 use crate::flights::{Flights, Lead, Progress};
 use crate::future::ResponseFuture;
@@ -54,6 +56,7 @@ pub(crate) struct Engine {
     pub(crate) distrust: Arc<Distrust>,
     pub(crate) health: Arc<Health>,
     pub(crate) background: Background,
+    pub(crate) listeners: Listeners,
     pub(crate) empty_bodies: EmptyBodies,
 }
 
@@ -76,6 +79,7 @@ impl Engine {
             distrust: Arc::default(),
             health: Arc::default(),
             background: Background::new(256),
+            listeners: Listeners::default(),
             empty_bodies: EmptyBodies::default(),
         }
     }
@@ -103,6 +107,7 @@ where
         budget: Budget::new(engine.backend_budget),
         all_ended: ended,
         ended: None,
+        in_background: false,
     };
     let step = match Begin::new(&engine.policy, &head, now) {
         Begin::Lookup(lookup) if !engine.health.may_ask(now) => {
@@ -180,7 +185,10 @@ impl Engine {
                 let candidates = self.distrust.filter(lookup.key(), candidates);
                 lookup.next(&self.policy, head, &candidates, now)
             }
-            Err(_) => lookup.next_without_store(head),
+            Err(error) => {
+                self.listeners.tell(&Event::BackendFailed { error: &error });
+                lookup.next_without_store(head)
+            }
         }
     }
 
@@ -193,6 +201,9 @@ impl Engine {
     /// Takes note of how writing to the store ended.
     pub(crate) fn note_writing<T>(&self, done: &Result<T, BackendError>) {
         self.health.note(Doing::Writing, done, self.clock.now());
+        if let Err(error) = done {
+            self.listeners.tell(&Event::BackendFailed { error });
+        }
     }
 
     /// Stores the body of a response on its way to the caller.
@@ -273,6 +284,8 @@ pub(crate) struct Exchange<S> {
     pub(crate) all_ended: u64,
     /// The same for this key, or another with the same hash, where the store took its time.
     pub(crate) ended: Option<u64>,
+    /// The caller has its answer already.
+    in_background: bool,
 }
 
 impl<S> Exchange<S> {
@@ -342,7 +355,7 @@ impl<S> Exchange<S> {
             Step::Unsafe(unsafe_method) => self.forward_unsafe(unsafe_method, request).await,
             Step::Unsatisfiable(reason) => Ok(self.engine.unsatisfiable(reason)),
             Step::Bypass(reason) => {
-                let response = call_when_ready(&mut self.inner, request).await?;
+                let response = self.ask(request, reason).await?;
                 Ok(self.engine.pass(response, Outcome::Bypass, reason, reason))
             }
         }
@@ -394,6 +407,37 @@ impl<S> Exchange<S> {
         }
     }
 
+    /// Sends a request to the origin, and says so.
+    async fn ask<ReqBody, ResBody>(
+        &mut self,
+        request: Request<ReqBody>,
+        reason: Reason,
+    ) -> Result<Response<ResBody>, S::Error>
+    where
+        S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    {
+        if !self.engine.listeners.is_some() {
+            return call_when_ready(&mut self.inner, request).await;
+        }
+        let in_background = self.in_background;
+        let forwarded = Event::Forwarded {
+            reason,
+            in_background,
+        };
+        self.engine.listeners.tell(&forwarded);
+        let start = Instant::now();
+        let answer = call_when_ready(&mut self.inner, request).await;
+        let after = start.elapsed();
+        self.engine.listeners.tell(&match &answer {
+            Ok(response) => Event::OriginAnswered {
+                status: response.status(),
+                after,
+            },
+            Err(_) => Event::OriginFailed { after },
+        });
+        answer
+    }
+
     /// Asks the origin. Whoever leads tells those who wait what it answered.
     pub(crate) async fn forward<ReqBody, ResBody>(
         &mut self,
@@ -418,7 +462,7 @@ impl<S> Exchange<S> {
         forward.prepare(request.headers_mut());
         let why = forward.reason();
         let token = forward.stored_token();
-        let response = match call_when_ready(&mut self.inner, request).await {
+        let response = match self.ask(request, why).await {
             Ok(response) => response,
             Err(error) => {
                 let now = self.engine.clock.now();
@@ -444,7 +488,10 @@ impl<S> Exchange<S> {
                     Some(_) if is_for_all(&head, now) => Some(Arc::new(head.clone())),
                     _ => None,
                 };
+                let info = CacheInfo::unstored(Outcome::Miss, why, Storing::Accepted);
+                let info = info.with_stored(&head);
                 let (capture, storing) = self.engine.begin_capture(head, response.headers(), now);
+                let info = info.with_storing(storing);
                 let response = match (lead, shared) {
                     (Some(lead), Some(head)) => {
                         Engine::capture_for_all(capture, response, lead, head)
@@ -456,7 +503,6 @@ impl<S> Exchange<S> {
                         Engine::capture(capture, response).await
                     }
                 };
-                let info = CacheInfo::unstored(Outcome::Miss, why, storing);
                 Ok(self
                     .engine
                     .conclude(response, info.with_forward(why, status)))
@@ -500,7 +546,7 @@ impl<S> Exchange<S> {
         S: Service<Request<ReqBody>, Response = Response<ResBody>>,
         ResBody: Body,
     {
-        let response = call_when_ready(&mut self.inner, request).await?;
+        let response = self.ask(request, Reason::Method).await?;
         let now = self.engine.clock.now();
         let after = unsafe_method.next(&self.engine.policy, (&response).into(), now);
         let why = match &*after.invalidate {
@@ -557,6 +603,7 @@ impl<S> Exchange<S> {
         let (Some(place), Some(permit)) = (place, permit) else {
             return;
         };
+        self.in_background = true;
         let background = self.engine.background.clone();
         let task = background.spawn(async move {
             let _lease = match self.lease_in_background(&forward, (&request).into()).await {

@@ -22,10 +22,25 @@ enum State<B, E> {
     Waiting(BoxFuture<'static, Output<B, E>>),
 }
 
+type Answer<B, E> = Result<Response<CacheBody<B>>, BoxFuture<'static, Output<B, E>>>;
+
 impl<B, E> ResponseFuture<B, E> {
     pub(crate) fn answered(response: Response<CacheBody<B>>) -> Self {
         Self {
             state: State::Answered(Some(response)),
+        }
+    }
+
+    /// The answer, which is there, or has to be waited for.
+    pub(crate) fn into_answer(self) -> Answer<B, E>
+    where
+        B: Send + 'static,
+        E: Send + 'static,
+    {
+        match self.state {
+            State::Answered(Some(response)) => Ok(response),
+            State::Answered(None) => Err(Box::pin(std::future::pending())),
+            State::Waiting(future) => Err(future),
         }
     }
 

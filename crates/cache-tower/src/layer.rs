@@ -10,6 +10,7 @@ use crate::background::Background;
 use crate::clock::Clock;
 use crate::controls::{CacheControls, Live};
 use crate::engine::Engine;
+use crate::event::Listener;
 use crate::fail_mode::FailMode;
 use crate::revalidations::Revalidations;
 use crate::service::Cache;
@@ -134,6 +135,12 @@ impl CacheLayer {
     #[must_use]
     pub fn failure_pause(self, pause: Duration) -> Self {
         self.change(|engine| engine.revalidations = Arc::new(Revalidations::new(pause)))
+    }
+
+    /// Adds someone who hears what happens: see [`Listener`]. Default: nobody.
+    #[must_use]
+    pub fn listener(self, listener: impl Listener) -> Self {
+        self.change(|engine| engine.listeners.add(listener))
     }
 
     /// How many tasks go on in the background at most: validations, and responses that are being made

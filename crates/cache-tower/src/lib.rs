@@ -20,6 +20,14 @@ pub use layer::CacheLayer;
 mod content;
 pub use content::{ContentBody, ContentLayer, WithContent, WithContentFuture};
 
+mod event;
+pub use event::{Event, Listener};
+
+#[cfg(feature = "metrics")]
+mod metrics;
+#[cfg(feature = "metrics")]
+pub use self::metrics::Metrics;
+
 mod controls;
 pub use controls::CacheControls;
 
@@ -69,4 +77,5 @@ mod rest;
 mod revalidations;
 mod together;
 mod transfer;
+mod watch;
 mod work;

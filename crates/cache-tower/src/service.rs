@@ -10,8 +10,9 @@ use tower_service::Service;
 
 use crate::body::CacheBody;
 use crate::controls::Live;
-use crate::engine;
+use crate::engine::{self, Engine};
 use crate::future::ResponseFuture;
+use crate::watch;
 
 /// A service that answers from a store where RFC 9111 lets it, and else asks the inner service.
 ///
@@ -71,8 +72,26 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         match self.live.impose(request.extensions_mut()) {
-            None => engine::call(&self.live.engine(), &self.inner, request),
-            Some(engine) => engine::call(&engine, &self.inner, request),
+            None => call(&self.live.engine(), &self.inner, request),
+            Some(engine) => call(&engine, &self.inner, request),
         }
+    }
+}
+
+fn call<S, ReqBody, ResBody>(
+    engine: &Arc<Engine>,
+    inner: &S,
+    request: Request<ReqBody>,
+) -> ResponseFuture<ResBody, S::Error>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+    ReqBody: Body + Send + 'static,
+    ResBody: Body<Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+{
+    match watch::is_watched(engine, &request) {
+        true => watch::call(engine, inner, request),
+        false => engine::call(engine, inner, request),
     }
 }

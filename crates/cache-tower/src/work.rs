@@ -7,6 +7,7 @@ use cache_core::{Answer, Backend, BackendError, Entry, PrimaryKey, StoredHead};
 
 use crate::budget::{Budget, within};
 use crate::engine::Engine;
+use crate::event::Event;
 
 /// What is to be done to the store.
 pub(crate) enum Work {
@@ -35,6 +36,21 @@ impl Work {
         }
     }
 
+    fn event(&self) -> fn(&PrimaryKey) -> Event<'_> {
+        match self {
+            Self::Freshen(..) => |key| Event::Freshened { key },
+            Self::Remove(_) => |key| Event::Removed { key },
+            Self::Invalidate(_) => |key| Event::Invalidated { key },
+        }
+    }
+
+    fn key(&self) -> &PrimaryKey {
+        match self {
+            Self::Freshen(entry, _) | Self::Remove(entry) => entry.head.key(),
+            Self::Invalidate(key) => key,
+        }
+    }
+
     fn doing(&self) -> &'static str {
         match self {
             Self::Freshen(..) => "freshening",
@@ -49,6 +65,8 @@ impl Engine {
     /// by a caller that goes away, is done all the same.
     pub(crate) async fn see_to(&self, work: Work, budget: &mut Budget, now: SystemTime) {
         let doing = work.doing();
+        let event = work.event();
+        let key = self.listeners.is_some().then(|| work.key().clone());
         let invalidated = work.invalidates().cloned();
         if let Some(key) = &invalidated {
             self.flights.close(key);
@@ -87,6 +105,9 @@ impl Engine {
             }
         };
         self.note_writing(&done);
+        if let (true, Some(key)) = (done.is_ok(), &key) {
+            self.listeners.tell(&event(key));
+        }
         if done.is_err() {
             if let Some(key) = invalidated {
                 self.distrust.add(key, now);

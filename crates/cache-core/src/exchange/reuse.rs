@@ -184,6 +184,7 @@ impl Reuse {
             remaining: Some(remaining),
             stale_for: Some(age.saturating_sub(lifetime)),
             ..CacheInfo::unstored(outcome, self.reason, Storing::Stored)
+                .with_stored(&self.entry.head)
         }
     }
 }
