@@ -36,3 +36,12 @@ pub const OURS: &str = "ours";
 
 /// Ours with its defaults.
 pub const TELLING: &str = "ours, with CacheInfo";
+
+/// Those who are no peers.
+pub(crate) const OWN: [&str; 5] = [LIMIT, OURS, TELLING, INLINE, CHECKOUT];
+
+/// Ours in Redis, where bodies up to 256 KiB stand behind their heads.
+pub(crate) const INLINE: &str = "ours, inline to 256 KiB";
+
+/// A connection of the pool for each command, as its documentation shows it.
+pub(crate) const CHECKOUT: &str = "a checkout per GET";

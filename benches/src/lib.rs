@@ -11,6 +11,12 @@ pub use candidates::{LIMIT, OURS, TELLING, candidates};
 #[cfg(feature = "peers")]
 mod peers;
 
+mod rounds;
+pub use rounds::{Case, Options, measure};
+
+mod over_redis;
+pub use over_redis::{Server, over_redis};
+
 pub mod table;
 
 /// The sizes of the bodies that are measured, in bytes.

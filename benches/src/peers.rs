@@ -34,6 +34,27 @@ fn tower_http_cache(prebuilt: &Prebuilt, body_bytes: usize) -> Box<dyn Candidate
     ))
 }
 
+pub(crate) async fn tower_http_cache_in_redis(
+    client: &redis::Client,
+    name: &str,
+    prebuilt: &Prebuilt,
+    body_bytes: usize,
+) -> Result<Box<dyn Candidate>, redis::RedisError> {
+    let origin = Origin::new(prebuilt.clone());
+    let connection = client.get_connection_manager().await?;
+    let backend = tower_http_cache::backend::redis::RedisBackend::new(connection)
+        .with_namespace(format!("peer-{name}"));
+    let layer = tower_http_cache::CacheLayer::new(backend).with_ttl(LIFETIME);
+    let service = layer.layer(origin.clone());
+    Ok(Box::new(Measured::new(
+        "tower-http-cache",
+        service,
+        prebuilt.clone(),
+        body_bytes,
+        Some(origin),
+    )))
+}
+
 /// The faster of its formats: JSON, the default, takes ten times as long and more.
 fn hitbox(prebuilt: &Prebuilt, body_bytes: usize) -> Box<dyn Candidate> {
     let origin = Origin::new(prebuilt.clone());

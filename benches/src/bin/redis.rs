@@ -1,0 +1,70 @@
+//! How long a hit in Redis takes, beside a plain `GET` on a connection that all share, and the peers; and
+//! what it costs the server.
+
+use std::error::Error;
+
+use cache_benches::{Case, OURS, Options, SIZES, Server, kib, measure, over_redis, table};
+use tokio::runtime::{Builder, Runtime};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let options = Options::parse()?;
+    let one_thread = Builder::new_current_thread().enable_all().build()?;
+    let two_workers = Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let server = two_workers.block_on(Server::start())?;
+    count(&server, &one_thread)?;
+    let mut cases = Vec::new();
+    for (runtime, tasks, who) in [
+        (&one_thread, None, "sequential"),
+        (&two_workers, Some(TASKS), "64 tasks on 2 workers"),
+    ] {
+        for bytes in SIZES {
+            let name = format!("case{}", cases.len());
+            let candidates = over_redis(&server, runtime, &name, bytes)?;
+            let name = format!("{who}, {}", kib(bytes));
+            cases.push(Case::new(name, candidates, runtime, tasks));
+        }
+    }
+    measure("a hit in Redis", cases, &options)?;
+    Ok(())
+}
+
+/// Commands and reads of sockets, counted by the server.
+fn count(server: &Server, runtime: &Runtime) -> Result<(), Box<dyn Error>> {
+    println!("a hit in Redis, one after the other, as the server counts\n");
+    let heading = ["", "commands", "reads", "writes"];
+    let mut rows = vec![heading.map(String::from).to_vec()];
+    for bytes in SIZES {
+        let candidates = over_redis(server, runtime, &format!("count{bytes}"), bytes)?;
+        for candidate in candidates {
+            if !candidate.name().starts_with(OURS) {
+                continue;
+            }
+            candidate.verify(runtime);
+            let counters = [
+                "total_commands_processed",
+                "total_reads_processed",
+                "total_writes_processed",
+            ];
+            // What counting itself costs the server is less than one hit's worth.
+            let before: Vec<u64> = counters
+                .iter()
+                .map(|name| server.count(name))
+                .collect::<Result<_, _>>()?;
+            candidate.sequential(runtime, HITS);
+            let mut row = vec![format!("{}, {}", candidate.name(), kib(bytes))];
+            for (name, before) in counters.iter().zip(before) {
+                let each = (server.count(name)? - before) as f64 / HITS as f64;
+                row.push(format!("{each:.2}"));
+            }
+            rows.push(row);
+        }
+    }
+    table::print(&rows);
+    Ok(())
+}
+
+const TASKS: u64 = 64;
+const HITS: u64 = 2_000;
