@@ -235,9 +235,9 @@ async fn read(world: &World, asked: &Asked, response: Response<CacheBody<SimBody
         Some(info) => *info,
         None => return world.wrong(format!("nothing is said of {asked:?}")),
     };
-    let given = parts.headers.get(GIVEN);
-    let given = given.and_then(|given| given.to_str().ok()?.parse().ok());
-    let given = given.and_then(|given| world.given(given));
+    let number = parts.headers.get(GIVEN);
+    let number = number.and_then(|number| number.to_str().ok()?.parse().ok());
+    let given = number.and_then(|number| world.given(number));
     if let Some(given) = given.as_ref().filter(|given| !given.is_error)
         && asked.method == Method::POST
     {
@@ -300,6 +300,7 @@ async fn read(world: &World, asked: &Asked, response: Response<CacheBody<SimBody
             _ => {}
         }
     });
+    let given = number.and_then(|number| world.given(number));
     if let Err(what) = oracle::judge(world, asked, &seen, given.as_ref()) {
         let how = format!("{}, {} bytes", seen.status, seen.bytes.len());
         let resource = world.resource(asked.resource);

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -93,11 +94,11 @@ impl Origin {
 
     fn error(&self, read: &Read) -> Response<SimBody> {
         let status = self.world.chance.of(&[500, 503]);
-        let builder = self.head(read, true, self.content(read));
+        let (builder, given) = self.head(read, true, self.content(read));
         let bytes = Bytes::from_static(b"error");
         let body = match read.method == Method::HEAD {
             true => SimBody::empty(),
-            false => SimBody::of(&self.world, read.resource, bytes, false),
+            false => SimBody::of(&self.world, read.resource, given, bytes, false),
         };
         finish(builder.status(status), body)
     }
@@ -112,7 +113,7 @@ impl Origin {
         }
         let resource = world.resource(read.resource);
         let content = self.content(read);
-        let mut builder = self.head(read, false, content.clone());
+        let (mut builder, given) = self.head(read, false, content.clone());
         let control = resource.cache_control();
         if !control.is_empty() {
             builder = builder.header(CACHE_CONTROL, control);
@@ -122,7 +123,7 @@ impl Origin {
         }
         if read.method == Method::POST {
             let bytes = content.bytes(resource.length);
-            let body = SimBody::of(world, read.resource, bytes, false);
+            let body = SimBody::of(world, read.resource, given, bytes, false);
             return finish(builder.status(200), body);
         }
         let field = |name| read.headers.get(name).and_then(|value| value.to_str().ok());
@@ -153,7 +154,7 @@ impl Origin {
         };
         let body = match read.method == Method::HEAD {
             true => SimBody::empty(),
-            false => SimBody::of(world, read.resource, bytes, resource.is_announced),
+            false => SimBody::of(world, read.resource, given, bytes, resource.is_announced),
         };
         finish(builder, body)
     }
@@ -168,7 +169,7 @@ impl Origin {
         }
     }
 
-    fn head(&self, read: &Read, is_error: bool, content: Content) -> Builder {
+    fn head(&self, read: &Read, is_error: bool, content: Content) -> (Builder, usize) {
         let given = self.world.give(Given {
             content,
             at: Instant::now(),
@@ -177,12 +178,14 @@ impl Origin {
             who: read.who,
             is_error,
             is_unsafe: read.method == Method::POST,
+            cut_at: None,
         });
         let builder = Response::builder().header(GIVEN, given);
-        match self.world.chance.one_in(8) {
+        let builder = match self.world.chance.one_in(8) {
             true => builder,
             false => builder.header(DATE, self.world.clock.date()),
-        }
+        };
+        (builder, given)
     }
 }
 
@@ -236,7 +239,16 @@ pub(crate) struct SimBody {
     pieces: VecDeque<Piece>,
     pause: Option<Pin<Box<Sleep>>>,
     left: Option<u64>,
-    breaks_off: Option<(World, usize)>,
+    end: End,
+}
+
+/// How it ends.
+enum End {
+    Whole,
+    /// With an error, for this resource.
+    Breaks(World, usize),
+    /// As if it were whole, though it was announced to be longer: the number of the response.
+    Cut(World, usize),
 }
 
 struct Piece {
@@ -250,15 +262,26 @@ impl SimBody {
             pieces: VecDeque::new(),
             pause: None,
             left: Some(0),
-            breaks_off: None,
+            end: End::Whole,
         }
     }
 
-    fn of(world: &World, resource: usize, mut bytes: Bytes, is_announced: bool) -> Self {
+    fn of(
+        world: &World,
+        resource: usize,
+        given: usize,
+        mut bytes: Bytes,
+        is_announced: bool,
+    ) -> Self {
         let chance = &world.chance;
         let left = is_announced.then_some(bytes.len() as u64);
-        let breaks_off = world.setting.origin_fails && !bytes.is_empty() && chance.one_in(12);
-        if breaks_off {
+        let fails = world.setting.origin_fails && !bytes.is_empty();
+        let end = match chance.below(24) {
+            0..2 if fails => End::Breaks(world.clone(), resource),
+            2 if fails && is_announced => End::Cut(world.clone(), given),
+            _ => End::Whole,
+        };
+        if !matches!(end, End::Whole) {
             bytes.truncate(chance.below(bytes.len()));
         }
         let size = chance.of(&[1_000, 10_000, 100_000]);
@@ -274,7 +297,7 @@ impl SimBody {
             pieces,
             pause: None,
             left,
-            breaks_off: breaks_off.then(|| (world.clone(), resource)),
+            end,
         }
     }
 }
@@ -304,11 +327,17 @@ impl Body for SimBody {
     ) -> Poll<Option<Result<Frame<Bytes>, OriginDown>>> {
         let this = &mut *self;
         let Some(next) = this.pieces.front() else {
-            let broken = this.breaks_off.take();
-            return Poll::Ready(broken.map(|(world, resource)| {
-                world.fail(resource, How::BrokeOff);
-                Err(OriginDown(0))
-            }));
+            return Poll::Ready(match mem::replace(&mut this.end, End::Whole) {
+                End::Whole => None,
+                End::Breaks(world, resource) => {
+                    world.fail(resource, How::BrokeOff);
+                    Some(Err(OriginDown(0)))
+                }
+                End::Cut(world, given) => {
+                    world.cut(given);
+                    None
+                }
+            });
         };
         if !next.after.is_zero() {
             let pause = this

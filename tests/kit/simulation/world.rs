@@ -153,6 +153,8 @@ pub(crate) struct Given {
     pub(crate) who: Option<&'static str>,
     pub(crate) is_error: bool,
     pub(crate) is_unsafe: bool,
+    /// When its body ended before its end, without a word.
+    pub(crate) cut_at: Option<Instant>,
 }
 
 /// A request that the origin failed.
@@ -279,6 +281,13 @@ impl World {
         let mut known = self.lock();
         known.given.push(given);
         known.given.len() - 1
+    }
+
+    /// The body of a response ended before its end.
+    pub(crate) fn cut(&self, number: usize) {
+        if let Some(given) = self.lock().given.get_mut(number) {
+            given.cut_at = Some(Instant::now());
+        }
     }
 
     pub(crate) fn given(&self, number: usize) -> Option<Given> {
