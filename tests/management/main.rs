@@ -3,3 +3,4 @@
 mod codecs;
 mod handle;
 mod scene;
+mod secrets;

@@ -37,7 +37,7 @@ pub(crate) struct Opened {
 }
 
 /// What stands behind a body.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Tail {
     pub(crate) length: u64,
     /// The number of the key that the frames were written with.

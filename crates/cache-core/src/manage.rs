@@ -61,7 +61,7 @@ impl Batch {
 }
 
 /// A stored response, without its body.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[expect(clippy::exhaustive_structs, reason = "backends make it")]
 pub struct Listed {
     /// Its head.
@@ -81,6 +81,19 @@ impl Listed {
     #[must_use]
     pub fn key(&self) -> &PrimaryKey {
         self.head.key()
+    }
+}
+
+impl fmt::Debug for Listed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Trailers can hold secrets, as all fields can.
+        f.debug_struct("Listed")
+            .field("head", &self.head)
+            .field("body_length", &self.body_length)
+            .field("bytes", &self.bytes)
+            .field("has_trailers", &self.trailers.is_some())
+            .field("token", &self.token)
+            .finish()
     }
 }
 

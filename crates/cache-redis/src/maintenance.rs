@@ -1,6 +1,7 @@
 //! Going through all that is stored.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,7 +25,7 @@ pub struct Progress {
 }
 
 /// A stored response, without its body.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Stored {
     /// Its head.
@@ -253,6 +254,18 @@ impl<'a> Place<'a> {
             [b':', b'v' | b'p', b':', ..] => Some(Self::Variant { primary }),
             _ => None,
         }
+    }
+}
+
+impl fmt::Debug for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stored")
+            .field("head", &self.head)
+            .field("has_trailers", &self.trailers.is_some())
+            .field("body_length", &self.body_length)
+            .field("ttl", &self.ttl)
+            .field("token", &self.token)
+            .finish_non_exhaustive()
     }
 }
 
