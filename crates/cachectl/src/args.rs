@@ -32,7 +32,7 @@ pub(crate) struct Args {
     #[arg(long = "key", value_name = "NUMBER:FILE", value_parser = key, global = true)]
     pub(crate) keys: Vec<(u32, PathBuf)>,
     /// Ages and lifetimes as of this time, in the place of now.
-    #[arg(long, value_name = "RFC 3339", value_parser = time, global = true)]
+    #[arg(long, env = "CACHECTL_AT", value_name = "RFC 3339", value_parser = time, global = true)]
     pub(crate) at: Option<SystemTime>,
     #[command(subcommand)]
     pub(crate) command: Command,

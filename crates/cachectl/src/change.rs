@@ -59,7 +59,7 @@ pub(crate) async fn clear(store: &Store, clear: &Clear, output: Output) -> Resul
     if !consent(store, &Filter::all(), &clear.consent, "Delete all").await? {
         return Ok(ExitCode::FAILURE);
     }
-    run(store, store.handle.clear(), "deleted", output).await
+    run(store, store.handle.clear(), "keys deleted", output).await
 }
 
 fn some(picked: Picked, or: &str) -> Result<Filter, Error> {

@@ -27,7 +27,7 @@ impl Output {
     }
 }
 
-/// Columns, each as wide as it has to be; numbers stand to the right.
+/// Columns, each as wide as it has to be; where all is numbers, they stand to the right.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = head.iter().map(|cell| cell.len()).collect();
     for row in rows {
@@ -35,6 +35,10 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
             *width = (*width).max(cell.chars().count());
         }
     }
+    let is_number = |cell: &String| cell.bytes().all(|byte| byte.is_ascii_digit());
+    let numbers: Vec<bool> = (0..head.len())
+        .map(|column| rows.iter().filter_map(|row| row.get(column)).all(is_number))
+        .collect();
     let head = head.iter().map(|cell| (*cell).to_owned()).collect();
     let mut text = String::new();
     for (number, row) in std::iter::once(&head).chain(rows).enumerate() {
@@ -42,8 +46,7 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
             text.push('\n');
         }
         let mut line = String::new();
-        for (width, cell) in widths.iter().zip(row) {
-            let is_number = cell.bytes().all(|byte| byte.is_ascii_digit());
+        for ((width, cell), is_number) in widths.iter().zip(row).zip(&numbers) {
             let _ = match is_number {
                 true => write!(line, "{cell:>width$}  "),
                 false => write!(line, "{cell:<width$}  "),
