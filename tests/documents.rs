@@ -133,6 +133,82 @@ fn every_test_that_the_order_of_layers_names_is_there_and_runs() {
     problems.are_none();
 }
 
+/// The rows of the list of what requests-cache can do that carry over, and how far the document has
+/// come: up to this one.
+const LAST_ROW: usize = 112;
+
+/// Those of them that have no meaning here.
+const ROWS_LEFT_OUT: [usize; 7] = [3, 4, 6, 12, 16, 73, 102];
+
+#[test]
+fn everything_of_requests_cache_has_its_row_and_every_row_is_shown() {
+    let text = read(&root().join("docs/coming-from-requests-cache.md"));
+    let mut problems = Problems::default();
+    let mut found = Vec::new();
+    for section in text.split("\n## ").skip(1) {
+        let code = example(section);
+        for line in section.lines().filter(|line| line.starts_with("| ")) {
+            let cells: Vec<_> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+            let [number, theirs, ours, shown] = cells[..] else {
+                problems.add(&line, "it does not have four columns");
+                continue;
+            };
+            let Ok(number) = number.parse::<usize>() else {
+                continue;
+            };
+            found.push(number);
+            let row = format!("row {number}");
+            problems.add_if(theirs.is_empty(), &row, "it does not say what theirs is");
+            problems.add_if(ours.is_empty(), &row, "it does not say what ours is");
+            let fragment = quoted(ours).next();
+            for place in shown.split(", ") {
+                if let Err(problem) = find_shown(place, fragment, &code) {
+                    problems.add(&row, &problem);
+                }
+            }
+        }
+    }
+    let expected: Vec<_> = (1..=LAST_ROW)
+        .filter(|number| !ROWS_LEFT_OUT.contains(number))
+        .collect();
+    assert_eq!(found, expected, "the numbers of the rows");
+    problems.are_none();
+}
+
+/// The Rust code of a section, without white space.
+fn example(section: &str) -> String {
+    let blocks = section.split("```").skip(1).step_by(2);
+    let code = blocks.filter_map(|block| block.strip_prefix("rust\n"));
+    code.flat_map(str::split_whitespace).collect()
+}
+
+/// Whether something is shown where a row says: in the example, in a file, or in a test.
+fn find_shown(place: &str, fragment: Option<&str>, code: &str) -> Result<(), String> {
+    let has = |text: &str| {
+        let fragment: String = fragment?.split_whitespace().collect();
+        text.contains(&fragment).then_some(())
+    };
+    if place == "example" {
+        return has(code).ok_or_else(|| format!("{fragment:?} is not in the example"));
+    }
+    let Some(name) = place
+        .strip_prefix('`')
+        .and_then(|name| name.strip_suffix('`'))
+    else {
+        return Err(format!("{place:?} is no place"));
+    };
+    if name.contains("::") {
+        return find_test(name);
+    }
+    let text = fs::read_to_string(root().join(name)).map_err(|_| format!("no file {name}"))?;
+    // A document is the whole answer; of another file, the row says what in it.
+    let is_there =
+        name.ends_with(".md") || has(&text.split_whitespace().collect::<String>()).is_some();
+    is_there
+        .then_some(())
+        .ok_or_else(|| format!("{fragment:?} is not in {name}"))
+}
+
 #[test]
 fn every_reason_is_asserted_by_a_test() {
     let reasons = read(&root().join("crates/cache-core/src/reason.rs"));

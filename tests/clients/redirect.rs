@@ -1,11 +1,13 @@
 //! Following redirects inside and outside the cache.
 
-use cache_tower::Reason;
+use std::time::Duration;
+
+use cache_tower::{Policy, Reason};
 use kit::{Answer, ok, status};
 use tower::Layer;
 use tower_http::follow_redirect::FollowRedirectLayer;
 
-use crate::exchange::{hit, hyper_client, miss, private_cache};
+use crate::exchange::{cache_with, hit, hyper_client, miss, private_cache};
 
 fn redirect(code: u16, to: &str) -> Answer {
     status(code)
@@ -88,4 +90,27 @@ async fn inside_a_redirect_that_must_not_be_stored_is_kept_as_long_as_its_target
     // The origin would now say "/tuesday".
     hit(&client, &origin.uri("/today")).await.body("monday");
     assert_eq!(origin.sent().len(), 2);
+}
+
+#[tokio::test]
+async fn permanent_redirects_are_stored_without_a_lifetime_of_their_own() {
+    for (code, is_stored) in [
+        (301, true),
+        (308, true),
+        (302, false),
+        (307, false),
+        (303, false),
+    ] {
+        let policy = Policy::private().default_ttl(Duration::from_secs(60));
+        let (origin, _, cache) = cache_with(policy).await;
+        let client = FollowRedirectLayer::new().layer(cache.layer(hyper_client()));
+        origin.answers(redirect(code, "/new"));
+        origin.answers(ok("text").max_age(60));
+        miss(&client, &origin.uri("/old")).await.body("text");
+        if !is_stored {
+            origin.answers(redirect(code, "/new"));
+        }
+        hit(&client, &origin.uri("/old")).await.body("text");
+        assert_eq!(origin.sent().len(), if is_stored { 2 } else { 3 }, "{code}");
+    }
 }

@@ -24,3 +24,19 @@ pub mod simulation;
 
 #[cfg(unix)]
 pub mod redis;
+
+/// The examples of the documents, which are tests.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../../docs/coming-from-requests-cache.md")]
+    mod coming_from_requests_cache {}
+
+    #[doc = include_str!("../../docs/events.md")]
+    mod events {}
+
+    #[doc = include_str!("../../docs/redirects.md")]
+    mod redirects {}
+
+    #[doc = include_str!("../../docs/rules.md")]
+    mod rules {}
+}

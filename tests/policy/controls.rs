@@ -117,3 +117,36 @@ fn waits_can_be_changed_too() {
     cache.get("/").origin(ok("one").max_age(60)).miss();
     cache.get("/").hit();
 }
+
+#[tokio::test]
+async fn a_layer_that_is_shut_down_has_ended_what_went_on_in_the_background() {
+    let layer = CacheLayer::new(MemoryBackend::default()).clock(ManualClock::new());
+    let origin = kit::Origin::new();
+    let client = tower::Layer::layer(&layer, origin.clone());
+    let get = async || {
+        let request = http::Request::get("http://origin.test/");
+        let request = request.body(http_body_util::Full::<bytes::Bytes>::default());
+        let answer = tower::ServiceExt::oneshot(client.clone(), request.expect("a request"));
+        let response = answer.await.expect("a response");
+        let info = *response
+            .extensions()
+            .get::<cache_core::CacheInfo>()
+            .expect("an info");
+        let body = http_body_util::BodyExt::collect(response.into_body()).await;
+        body.expect("a whole body");
+        info.outcome
+    };
+    let stale = || {
+        ok("one")
+            .cache_control("max-age=0, stale-while-revalidate=60")
+            .etag("\"1\"")
+    };
+    origin.answers(stale());
+    origin.answers(not_modified().max_age(60));
+    assert_eq!(get().await, cache_core::Outcome::Miss);
+    assert_eq!(get().await, cache_core::Outcome::StaleHit);
+    assert_eq!(origin.sent().len(), 1, "the validation has only been begun");
+    layer.shutdown().await;
+    assert_eq!(origin.sent().len(), 2);
+    assert_eq!(get().await, cache_core::Outcome::Hit);
+}

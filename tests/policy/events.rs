@@ -251,6 +251,46 @@ fn several_can_listen() {
 }
 
 #[test]
+fn a_listener_hears_all_where_responses_say_nothing() {
+    let outcomes = Arc::new(Mutex::new(Vec::new()));
+    let sink = outcomes.clone();
+    let layer = CacheLayer::new(MemoryBackend::default())
+        .cache_info(false)
+        .listener(move |event: &Event<'_>| {
+            if let Event::Answered { info, .. } = event {
+                sink.lock().expect("no panic").push(info.outcome);
+            }
+        });
+    let origin = kit::Origin::new();
+    origin.answers(ok("one").max_age(60));
+    let client = tower::Layer::layer(&layer, origin);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.expect("a runtime").block_on(async {
+        for _ in 0..2 {
+            let request = http::Request::get("http://origin.test/");
+            let request = request.body(http_body_util::Full::<bytes::Bytes>::default());
+            let answer = tower::ServiceExt::oneshot(client.clone(), request.expect("a request"));
+            let response = answer.await.expect("a response");
+            assert!(
+                response
+                    .extensions()
+                    .get::<cache_core::CacheInfo>()
+                    .is_none()
+            );
+            let body = http_body_util::BodyExt::collect(response.into_body()).await;
+            assert_eq!(body.expect("a whole body").to_bytes(), "one");
+        }
+    });
+    let outcomes = outcomes.lock().expect("no panic");
+    assert_eq!(
+        *outcomes,
+        [cache_core::Outcome::Miss, cache_core::Outcome::Hit]
+    );
+}
+
+#[test]
 fn a_response_says_when_it_came_when_it_expires_and_how_old_it_is() {
     let mut cache = Scenario::private();
     let seconds = Duration::from_secs;

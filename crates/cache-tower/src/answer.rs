@@ -11,6 +11,7 @@ use crate::body::CacheBody;
 use crate::engine::Engine;
 use crate::health::PAUSE;
 use crate::reader::Reader;
+use crate::watch;
 
 impl Engine {
     /// A stored response as the answer, without the origin.
@@ -82,7 +83,7 @@ impl Engine {
                 .headers_mut()
                 .append(CACHE_STATUS, info.cache_status(name));
         }
-        if self.has_info {
+        if self.has_info || watch::is_heard(self) {
             conclude(response, info)
         } else {
             log(&info);

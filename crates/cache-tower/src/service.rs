@@ -10,7 +10,7 @@ use tower_service::Service;
 
 use crate::body::CacheBody;
 use crate::controls::Live;
-use crate::engine::{self, Engine};
+use crate::engine;
 use crate::future::ResponseFuture;
 use crate::watch;
 
@@ -72,26 +72,14 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         match self.live.impose(request.extensions_mut()) {
-            None => call(&self.live.engine(), &self.inner, request),
-            Some(engine) => call(&engine, &self.inner, request),
+            None => {
+                let engine = self.live.engine();
+                match watch::is_watched(&engine, &request) {
+                    false => engine::call(&engine, &self.inner, request),
+                    true => watch::call(&engine, &self.inner, request),
+                }
+            }
+            Some(engine) => watch::call(&engine, &self.inner, request),
         }
-    }
-}
-
-fn call<S, ReqBody, ResBody>(
-    engine: &Arc<Engine>,
-    inner: &S,
-    request: Request<ReqBody>,
-) -> ResponseFuture<ResBody, S::Error>
-where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
-    S::Future: Send,
-    S::Error: Send,
-    ReqBody: Body + Send + 'static,
-    ResBody: Body<Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
-{
-    match watch::is_watched(engine, &request) {
-        true => watch::call(engine, inner, request),
-        false => engine::call(engine, inner, request),
     }
 }

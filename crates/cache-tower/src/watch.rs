@@ -23,7 +23,12 @@ struct Watch {
 
 /// Whether somebody watches a request.
 pub(crate) fn is_watched<B>(engine: &Engine, request: &Request<B>) -> bool {
-    engine.listeners.is_some() || span_enabled!(Level::DEBUG) || wants_key(request)
+    is_heard(engine) || wants_key(request)
+}
+
+/// Whether somebody hears what becomes of all requests.
+pub(crate) fn is_heard(engine: &Engine) -> bool {
+    engine.listeners.is_some() || span_enabled!(Level::DEBUG)
 }
 
 fn wants_key<B>(request: &Request<B>) -> bool {
@@ -84,15 +89,18 @@ where
 impl Watch {
     fn see<B>(&self, response: &mut Response<B>) {
         let status = response.status();
-        let Some(info) = response.extensions_mut().get_mut::<CacheInfo>() else {
+        let extensions = response.extensions_mut();
+        let Some(info) = extensions.get_mut::<CacheInfo>() else {
             return;
         };
         info.key = self.key;
         self.span.record("outcome", info.outcome.as_str());
         self.span.record("reason", info.reason.explain());
         let info = &*info;
-        self.engine
-            .listeners
-            .tell(&Event::Answered { info, status });
+        let answered = Event::Answered { info, status };
+        self.engine.listeners.tell(&answered);
+        if !self.engine.has_info {
+            extensions.remove::<CacheInfo>();
+        }
     }
 }
