@@ -371,7 +371,7 @@ impl<S> Exchange<S> {
     where
         S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
         S::Future: Send,
-        ReqBody: Send + 'static,
+        ReqBody: Body + Send + 'static,
         ResBody: Send + 'static,
     {
         let info = reuse.info(now);
@@ -390,7 +390,7 @@ impl<S> Exchange<S> {
     where
         S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
         S::Future: Send,
-        ReqBody: Send + 'static,
+        ReqBody: Body + Send + 'static,
         ResBody: Send + 'static,
     {
         let is_closed = self.engine.fail_mode == FailMode::Closed;
@@ -448,7 +448,7 @@ impl<S> Exchange<S> {
     where
         S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
         S::Future: Send,
-        ReqBody: Send + 'static,
+        ReqBody: Body + Send + 'static,
         ResBody: Body<Error: Into<BoxError>> + Send + 'static,
     {
         if let Some(entry) = forward.take_rejected() {

@@ -109,8 +109,8 @@ impl CacheLayer {
     ///
     /// A stored body that the store loses on its way goes on from the origin, which takes a request to
     /// ask with. Where one was sent already, to validate the response, there has to be a second.
-    /// `Empty<Bytes>`, `Full<Bytes>`, `String` and `()` are known; with a type that is not, the body then
-    /// ends with an error.
+    /// `Empty<Bytes>`, `Full<Bytes>` and `String` are known; with a type that is not, and where the request
+    /// has content, the body then ends with an error.
     #[must_use]
     pub fn empty_body<B: 'static>(self, make: fn() -> B) -> Self {
         self.change(|engine| engine.empty_bodies.add(make))

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Request;
+use http_body::Body;
 use http_body_util::{Empty, Full};
 
-/// How to make request bodies without content, of the types that are known. A request that a stored
-/// response may answer has none, so one is as good as another.
+/// How to make request bodies without content, of the types that are known. Where a request has none, one
+/// is as good as another.
 #[derive(Clone)]
 pub(crate) struct EmptyBodies(Vec<Arc<dyn Any + Send + Sync>>);
 
@@ -18,8 +19,11 @@ impl EmptyBodies {
         self.0.push(Arc::new(make));
     }
 
-    /// The same request, where it is known how to make its body.
-    pub(crate) fn second<B: 'static>(&self, request: &Request<B>) -> Option<Request<B>> {
+    /// The same request, where it has no content and it is known how to make its body.
+    pub(crate) fn second<B: Body + 'static>(&self, request: &Request<B>) -> Option<Request<B>> {
+        if !request.body().is_end_stream() {
+            return None;
+        }
         let mut known = self.0.iter().rev();
         let make = known.find_map(|make| make.downcast_ref::<fn() -> B>())?;
         let mut second = Request::new(make());
@@ -35,7 +39,6 @@ impl EmptyBodies {
 impl Default for EmptyBodies {
     fn default() -> Self {
         let mut bodies = Self(Vec::new());
-        bodies.add::<()>(|| ());
         bodies.add::<String>(String::new);
         bodies.add::<Empty<Bytes>>(Empty::new);
         bodies.add::<Full<Bytes>>(Full::default);
@@ -53,21 +56,26 @@ impl fmt::Debug for EmptyBodies {
 mod tests {
     use super::*;
 
-    #[derive(Debug, Default)]
-    struct Other;
+    type Other = http_body_util::Either<Empty<Bytes>, Full<Bytes>>;
+
+    fn other() -> Other {
+        Other::Left(Empty::new())
+    }
 
     #[test]
     fn a_second_request_is_made_where_its_body_is_known() {
-        let mut request = Request::get("http://origin.test/a").body(Other);
+        let mut request = Request::get("http://origin.test/a").body(other());
         let request = request.as_mut().expect("a request");
         request.extensions_mut().insert(1_u8);
         let mut bodies = EmptyBodies::default();
         assert!(bodies.second(request).is_none());
-        bodies.add(Other::default);
+        bodies.add(other);
         let second = bodies.second(request).expect("it is known now");
         assert_eq!(second.uri(), request.uri());
         assert_eq!(second.extensions().get::<u8>(), Some(&1));
         let usual = Request::new(Full::<Bytes>::default());
         assert!(bodies.second(&usual).is_some());
+        let with_content = Request::new(Full::<Bytes>::from("content"));
+        assert!(bodies.second(&with_content).is_none());
     }
 }

@@ -267,7 +267,7 @@ impl Rule {
         self
     }
 
-    /// IgnoredParameters of the query that do not count, as
+    /// Parameters of the query that do not count, as
     /// [`Policy::ignore_parameters`](crate::Policy::ignore_parameters), and in the place of those. The
     /// conditions have to be about the request alone, since the key is made before there is a response.
     pub fn ignore_parameters(mut self, names: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
