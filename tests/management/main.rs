@@ -2,5 +2,6 @@
 
 mod codecs;
 mod handle;
+mod pages;
 mod scene;
 mod secrets;
