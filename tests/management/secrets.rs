@@ -275,7 +275,7 @@ async fn happen(policy: Policy, backend: Arc<dyn Backend>, seen: &mut Seen) {
             (said, body)
         }
     };
-    let large = "x".repeat(300_000);
+    let large = "x".repeat(140_000);
     let happening: [(&str, &str, Answer, u64); 12] = [
         ("GET", "/a", answer("Body"), 1),
         ("GET", "/a", answer("Body"), 70),

@@ -18,7 +18,8 @@ use crate::writer::CodecWriter;
 
 /// A backend behind a codec; cloning shares it.
 ///
-/// Freshening costs one more look into the store. What was stored without the codec is a miss.
+/// Freshening costs one more look into the store. What was stored without the codec is a miss. A response
+/// whose header section takes more than 1 MiB is not stored.
 #[derive(Clone)]
 pub struct CodecBackend<B> {
     pub(crate) inner: B,

@@ -151,6 +151,9 @@ impl Envelopes {
             parts.freshness.no_cache_fields = Vec::new();
         }
         let encoded = wire::encode(head, None)?;
+        if encoded.len() > LARGEST_HEAD {
+            return None;
+        }
         let length = u32::try_from(encoded.len()).ok()?.to_le_bytes();
         let packed = self.codec.compression.pack(&encoded);
         let data = [&id[..], &length, &packed].concat();
@@ -246,5 +249,5 @@ const FIELD: HeaderName = HeaderName::from_static("cache-codec");
 /// What the names of hidden keys begin with: no key of a request does, as its first field is short.
 const NAME: &[u8] = b"hidden key";
 
-/// A longer head was never stored.
-const LARGEST_HEAD: usize = 16 << 20;
+/// A longer head is not stored, and so nothing longer is ever unpacked.
+const LARGEST_HEAD: usize = 1 << 20;
