@@ -13,8 +13,8 @@ use cache_codec::{Codec, CodecBackend, Key, Keys};
 use cache_core::{Backend, ContentKey, Part, StoredHeadParts, Ttl};
 use cache_redis::{EmbeddedRedis, RedisBackend, RedisConfig};
 use cache_tower::{
-    CacheLayer, CacheMode, CacheName, CacheOptions, ContentBody, ContentLayer, Filter, Partition,
-    Policy, Secret,
+    CacheLayer, CacheMode, CacheName, CacheOptions, ContentBody, ContentLayer, Event, Filter,
+    Partition, Policy, Rule, Secret,
 };
 use http::{HeaderName, Method, Request};
 use http_body_util::{BodyExt, Full};
@@ -179,6 +179,15 @@ fn policies() -> Vec<(&'static str, Policy)> {
                 .stale_while_revalidate(Duration::from_secs(600))
                 .stale_if_error(Duration::from_secs(600)),
         ),
+        (
+            "rules",
+            Policy::private()
+                .rules([Rule::any()
+                    .host("origin.test")
+                    .vary_on([HeaderName::from_static("x-tenant")])
+                    .ignore_parameters(["page"])])
+                .expect("rules"),
+        ),
         ("content", Policy::private().key_content(content())),
     ]
 }
@@ -253,13 +262,22 @@ async fn happen(policy: Policy, backend: Arc<dyn Backend>, seen: &mut Seen) {
             std::future::ready(Ok::<_, OriginError>(answer.response()))
         })
     };
+    let heard = Arc::new(Mutex::new(String::new()));
+    let hear = {
+        let heard = heard.clone();
+        move |event: &Event<'_>| {
+            let mut heard = heard.lock().expect("no panic");
+            let _ = writeln!(heard, "{event:?} {event:#?}");
+        }
+    };
     let answers = |answer: Answer| *current.lock().expect("no panic") = answer;
     let layer = CacheLayer::new(backend.clone())
         .policy(policy.clone())
         .clock(clock.clone())
         .backend_budget(Duration::from_secs(10))
         .cache_status(CacheName::new("cache").expect("a name"))
-        .lease(Duration::from_secs(1));
+        .lease(Duration::from_secs(1))
+        .listener(hear);
     let cache = ContentLayer::new(content()).layer(layer.layer(origin));
     let send = |request: Request<Full<Bytes>>, seen: &mut Seen| {
         let (cache, _) = (cache.clone(), &seen);
@@ -319,6 +337,9 @@ async fn happen(policy: Policy, backend: Arc<dyn Backend>, seen: &mut Seen) {
         let _ = writeln!(seen.told, "{said}");
     }
     layer.shutdown().await;
+    let heard = heard.lock().expect("no panic").clone();
+    assert!(heard.lines().count() > 20, "{heard}");
+    seen.told.push_str(&heard);
     look(&policy, &layer, seen).await;
 }
 
