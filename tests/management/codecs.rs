@@ -13,7 +13,11 @@ use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Empty};
 use kit::{RecordingBackend, not_modified, ok};
 
+use proptest::collection::vec;
+use proptest::prelude::{ProptestConfig, any, proptest};
+
 use crate::scene::{Scene, get, outcome, with};
+use crate::secrets::base64;
 
 fn key(id: u32) -> Key {
     Key::new(id, format!("the secret of key number {id}").as_bytes()).expect("a key")
@@ -235,7 +239,9 @@ impl Tampered {
     async fn put(&self, raw: Raw) {
         self.inner.remove(&raw.entry).wait().await.expect("removed");
         let mut writer = self.inner.writer((*raw.entry.head).clone());
-        writer.write(raw.body.into()).expect("taken");
+        if !raw.body.is_empty() {
+            writer.write(raw.body.into()).expect("taken");
+        }
         let published = writer.publish(Some(raw.trailers)).wait().await;
         published.expect("published");
     }
@@ -455,6 +461,46 @@ async fn keys_are_changed_without_a_miss() {
         let strange = Key::new(1, b"another secret of sixteen bytes").expect("a key");
         let stranger = scene(Keys::new(strange));
         assert_eq!(stranger.hit(get("/")).await, None);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Without a key to know, whoever can write to the store can write anything that looks right.
+    #[test]
+    fn whatever_stands_in_the_store_is_read_or_rejected(
+        head in vec(any::<u8>(), 0..300),
+        tail in vec(any::<u8>(), 0..100),
+        body in vec(any::<u8>(), 0..300),
+        kept in 0..6_usize,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(async {
+            let store = Tampered::new(Codec::new().zstd(3)).await;
+            let mut raw = store.raw("/small").await;
+            let mut headers = raw.entry.head.headers().clone();
+            // Parts of what was there stay, so that the rest is looked at.
+            let value = |bytes: &[u8]| {
+                http::HeaderValue::from_str(&base64(&[&[0][..], bytes].concat())).expect("a value")
+            };
+            if kept & 1 == 0 {
+                headers.insert("cache-codec", value(&head));
+            }
+            if kept & 2 == 0 {
+                raw.trailers.insert("cache-codec", value(&tail));
+            }
+            if kept & 4 == 0 {
+                raw.body = body.clone();
+            }
+            raw.entry.head = Arc::new(rebuilt(&raw.entry, headers));
+            store.put(raw).await;
+            let found = store.scene.handle.get(&get("/small")).await.expect("an answer");
+            if let Some(entry) = found {
+                let _ = store.scene.handle.read(&entry, u64::MAX).await;
+            }
+            let _ = store.scene.handle.stats().await.expect("stats");
+        });
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cache_codec::{Codec, CodecBackend, Key, Keys};
 use cache_core::{Backend, CacheInfo, Outcome, Policy};
 use cache_memory::MemoryBackend;
 use cache_redis::{EmbeddedRedis, RedisBackend};
@@ -14,7 +15,7 @@ use kit::{Answer, ManualClock, Origin, Sent, TestBody};
 use tower::ServiceExt;
 use tower_layer::Layer;
 
-/// Makes a test of each function, over the store in memory and over Redis.
+/// Makes a test of each function, over the store in memory, the same behind a codec, and Redis.
 macro_rules! over_every_store {
     ($($test:ident)*) => {
         mod memory {
@@ -22,6 +23,14 @@ macro_rules! over_every_store {
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $test() {
                     super::$test($crate::scene::Scene::in_memory()).await;
+                }
+            )*
+        }
+        mod encrypted {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    super::$test($crate::scene::Scene::encrypted()).await;
                 }
             )*
         }
@@ -49,6 +58,13 @@ pub(crate) struct Scene {
 impl Scene {
     pub(crate) fn in_memory() -> Self {
         Self::over(Arc::new(MemoryBackend::default()), None)
+    }
+
+    pub(crate) fn encrypted() -> Self {
+        let key = Key::new(1, b"a secret of more than sixteen bytes").expect("a key");
+        let codec = Codec::new().zstd(3).encrypt(Keys::new(key));
+        let backend = CodecBackend::new(MemoryBackend::default(), codec).expect("a backend");
+        Self::over(Arc::new(backend), None)
     }
 
     pub(crate) async fn in_redis() -> Self {

@@ -1,5 +1,8 @@
 //! The time that the backend may take on the way of one request.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use cache_core::{Answer, BackendError, BackendErrorKind};
@@ -51,6 +54,12 @@ pub(crate) async fn within<T>(
     // There is no timer without a runtime, but then the caller has its own ways.
     if Handle::try_current().is_err() {
         return answer.await;
+    }
+    // What is there already needs no timer, which a runtime can be without.
+    let mut answer = pin!(answer);
+    let first = poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx))).await;
+    if let Poll::Ready(answer) = first {
+        return answer;
     }
     let answer = timeout(time, answer).await;
     answer.unwrap_or_else(|_| Err(BackendError::new(BackendErrorKind::TimedOut, doing)))
