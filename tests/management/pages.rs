@@ -67,15 +67,3 @@ fn the_page_about_trouble_has_every_message_and_no_other() {
         assert!(is_said, "nothing says {message:?}");
     }
 }
-
-#[test]
-fn every_row_of_management_has_its_line() {
-    let page = read(&root().join("docs/coming-from-requests-cache-management.md"));
-    let rows = page.lines().filter_map(|line| line.strip_prefix("| "));
-    let numbers: Vec<u32> = rows
-        .filter_map(|row| row.split(' ').next()?.parse().ok())
-        .collect();
-    // Recipes for another continuous integration, and directories of files, have no meaning here.
-    let expected: Vec<u32> = (113..=164).filter(|number| *number != 163).collect();
-    assert_eq!(numbers, expected);
-}
