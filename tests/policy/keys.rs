@@ -185,6 +185,20 @@ fn nothing_that_is_secret_is_shown_by_what_a_policy_says_of_itself() {
 }
 
 #[test]
+fn parameters_that_hold_secrets_are_added_to_the_list_or_put_in_its_place() {
+    let request = http::Request::get("http://a.test/?session=hunter2&token=hunter2").body(());
+    let request = request.expect("a request");
+    let url = |policy: &Policy| {
+        let key = cache_core::PrimaryKey::of(policy, &(&request).into()).expect("a key");
+        key.url().expect("a URL")
+    };
+    let also = url(&Policy::private().redact_also(["Session"]));
+    assert_eq!(also, "http://a.test/?session=[redacted]&token=[redacted]");
+    let instead = url(&Policy::private().redact_parameters(["session"]));
+    assert_eq!(instead, "http://a.test/?session=[redacted]&token=hunter2");
+}
+
+#[test]
 fn a_key_that_cannot_be_made_keeps_the_cache_out_of_it() {
     let mut cache = Scenario::with(Policy::private().key_by(|_, _| None));
     cache

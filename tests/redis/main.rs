@@ -20,6 +20,7 @@ mod leases;
 mod order;
 mod pools;
 mod resurrection;
+mod secrets;
 mod through_the_layer;
 mod variants;
 mod walks;

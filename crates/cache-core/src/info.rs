@@ -33,8 +33,8 @@ pub struct CacheInfo {
     pub forwarded_status: Option<StatusCode>,
     /// When the response that is stored, or will be, arrived, or was last validated.
     pub received_at: Option<SystemTime>,
-    /// Until when that one is fresh; `None` also where that is for ever.
-    pub expires_at: Option<SystemTime>,
+    /// For how long it was fresh then.
+    pub(crate) left: Duration,
     /// The digest of the key, where the request asked for it:
     /// [`CacheOptions::report_key`](crate::CacheOptions::report_key).
     pub key: Option<Digest>,
@@ -110,7 +110,7 @@ impl CacheInfo {
             forwarded: None,
             forwarded_status: None,
             received_at: None,
-            expires_at: None,
+            left: Duration::ZERO,
             key: None,
             collapsed: false,
         }
@@ -123,7 +123,7 @@ impl CacheInfo {
         let left = freshness.lifetime.saturating_sub(freshness.initial_age);
         Self {
             received_at: Some(head.received_at()),
-            expires_at: head.received_at().checked_add(left),
+            left,
             ..self
         }
     }
@@ -216,10 +216,17 @@ impl CacheInfo {
         self.outcome == Outcome::Revalidated
     }
 
+    /// Until when the response that is stored, or will be, is fresh; `None` also where that is for
+    /// ever.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<SystemTime> {
+        self.received_at?.checked_add(self.left)
+    }
+
     /// Whether the stored response is not fresh any more at this time.
     #[must_use]
     pub fn is_expired(&self, now: SystemTime) -> bool {
-        self.expires_at.is_some_and(|end| end <= now)
+        self.expires_at().is_some_and(|end| end <= now)
     }
 
     /// Whether the stored response is older than this.

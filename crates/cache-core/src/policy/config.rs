@@ -56,6 +56,9 @@ pub struct PolicyConfig {
     /// [`Policy::redact_parameters`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redact_parameters: Option<Vec<String>>,
+    /// [`Policy::redact_also`].
+    #[serde(with = "list", skip_serializing_if = "Vec::is_empty")]
+    pub redact_also: Vec<String>,
     /// [`Policy::ignore_parameters`].
     #[serde(with = "list", skip_serializing_if = "Vec::is_empty")]
     pub ignore_parameters: Vec<String>,
@@ -233,6 +236,9 @@ impl PolicyConfig {
         }
         if let Some(names) = &self.redact_parameters {
             policy = policy.redact_parameters(names);
+        }
+        if !self.redact_also.is_empty() {
+            policy = policy.redact_also(&self.redact_also);
         }
         if !self.ignore_parameters.is_empty() {
             policy = policy.ignore_parameters(&self.ignore_parameters);

@@ -193,12 +193,23 @@ impl Policy {
 
     /// The query parameters that hold secrets, in the place of the default list: their values are in
     /// the key as digests only. Names are compared without regard to case.
+    /// [`redact_also`](Self::redact_also) keeps the list.
     ///
     /// Default: `access_token`, `api_key`, `apikey`, `auth_token`, `client_secret`, `id_token`, `key`,
     /// `password`, `refresh_token`, `secret`, `sig`, `signature`, `token`, `x-amz-security-token`,
     /// `x-amz-signature`, `x-goog-signature`.
     #[must_use]
     pub fn redact_parameters(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.redacted_parameters = Parameters::named(names);
+        self
+    }
+
+    /// More query parameters that hold secrets, beside those of the list; see
+    /// [`redact_parameters`](Self::redact_parameters).
+    #[must_use]
+    pub fn redact_also(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let known = self.redacted_parameters.names.iter().cloned();
+        let names = known.chain(names.into_iter().map(Into::into));
         self.redacted_parameters = Parameters::named(names);
         self
     }
