@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use cache_reqwest::{CachedClient, HttpClient};
 use cache_tower::{
-    CacheBody, CacheInfo, CacheLayer, CacheMode, CacheOptions, MemoryBackend, Outcome, Reason,
+    CacheBody, CacheInfo, CacheLayer, CacheMode, CacheOptions, ContentKey, ContentLayer,
+    MemoryBackend, Outcome, Reason,
 };
 use http_body_util::BodyExt;
 use kit::{HttpOrigin, ok, status};
@@ -16,7 +17,7 @@ use tower::timeout::error::Elapsed;
 use tower::{Layer, ServiceExt};
 use tower_http::follow_redirect::FollowRedirectLayer;
 
-use crate::exchange::private_cache;
+use crate::exchange::{cache_with, private_cache};
 
 fn builder() -> ClientBuilder {
     Client::builder().no_proxy()
@@ -308,4 +309,44 @@ async fn options_of_a_request_reach_the_cache() {
     clock.advance(Duration::from_secs(59));
     let response = client.execute(get(&url)).await.expect("a response");
     is(Outcome::Hit, response);
+}
+
+#[tokio::test]
+async fn content_is_in_the_key_where_that_is_wished() {
+    let content = ContentKey::query().method(http::Method::POST);
+    let policy = cache_tower::Policy::private().key_content(content.clone());
+    let (origin, _, cache) = cache_with(policy).await;
+    let client =
+        CachedClient::new(reqwest(), cache).key_content(&ContentLayer::new(content).limit(100));
+    let url = origin.uri("/search");
+    let post = |body: Body| reqwest().post(&url).body(body).build().expect("a request");
+    let streamed =
+        |text: &'static str| Body::wrap(http_body_util::Full::<bytes::Bytes>::from(text));
+    let long = "x".repeat(101);
+    origin.answers(ok("one").max_age(60));
+    origin.answers(ok("two").max_age(60));
+    origin.answers(ok("three").max_age(60));
+    origin.answers(ok("four").max_age(60));
+
+    for (body, outcome, expected) in [
+        (Body::from("a"), Outcome::Miss, "one"),
+        (Body::from("b"), Outcome::Miss, "two"),
+        (streamed("a"), Outcome::Hit, "one"),
+        (Body::from(long), Outcome::Bypass, "three"),
+    ] {
+        let response = client.execute(post(body)).await.expect("a response");
+        assert_eq!(text(is(outcome, response)).await, expected);
+    }
+    let response = client.execute(get(&url)).await.expect("a response");
+    assert_eq!(text(is(Outcome::Miss, response)).await, "four");
+    let sent: Vec<_> = origin
+        .sent()
+        .iter()
+        .map(|sent| sent.headers.get("content-length").cloned())
+        .collect();
+    let lengths: Vec<_> = sent
+        .iter()
+        .map(|value| value.as_ref().map(|value| value.to_str().expect("digits")))
+        .collect();
+    assert_eq!(lengths, [Some("1"), Some("1"), Some("101"), None]);
 }

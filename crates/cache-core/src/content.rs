@@ -1,4 +1,4 @@
-//! Content of requests in keys (RFC 10008 §2.7).
+//! Content of requests in keys (RFC 10008).
 
 use std::borrow::Cow;
 use std::sync::Arc;

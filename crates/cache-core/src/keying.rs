@@ -78,6 +78,12 @@ impl RequestContent {
         Self(content)
     }
 
+    /// The content.
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
+        self.0
+    }
+
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }

@@ -6,12 +6,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use cache_tower::{Cache, CacheLayer, CacheOptions, CacheRequestExt};
+use cache_tower::{Cache, CacheLayer, CacheOptions, CacheRequestExt, ContentLayer, WithContent};
 use http_body::Body as HttpBody;
 use reqwest::{Body, Error, Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::from_content::FromContent;
 use crate::http_client::HttpClient;
 use crate::with_url::WithUrl;
 
@@ -70,6 +71,28 @@ impl<S> CachedClient<S> {
     pub fn layer<L: Layer<S>>(self, layer: L) -> CachedClient<L::Service> {
         CachedClient {
             service: layer.layer(self.service),
+        }
+    }
+}
+
+impl<S> CachedClient<S> {
+    /// The same, where the content of requests is read for their keys; the policy of the cache has to
+    /// have the same [`ContentKey`](cache_tower::ContentKey).
+    ///
+    /// ```
+    /// use cache_reqwest::CachedClient;
+    /// use cache_tower::{CacheLayer, ContentKey, ContentLayer, MemoryBackend, Policy};
+    ///
+    /// let content = ContentKey::query().normalise_forms();
+    /// let policy = Policy::private().key_content(content.clone());
+    /// let cache = CacheLayer::new(MemoryBackend::default()).policy(policy);
+    /// let client = CachedClient::new(reqwest::Client::new(), cache)
+    ///     .key_content(&ContentLayer::new(content).limit(64 << 10));
+    /// # let _ = client;
+    /// ```
+    pub fn key_content(self, layer: &ContentLayer) -> CachedClient<WithContent<FromContent<S>>> {
+        CachedClient {
+            service: layer.layer(FromContent::new(self.service)),
         }
     }
 }

@@ -39,6 +39,9 @@
 mod client;
 pub use client::CachedClient;
 
+mod from_content;
+pub use from_content::FromContent;
+
 mod http_client;
 pub use http_client::HttpClient;
 

@@ -185,6 +185,19 @@ pin_project! {
 }
 
 impl<B: Body> ContentBody<B> {
+    /// The body itself, if nothing was read of it.
+    ///
+    /// # Errors
+    ///
+    /// This body, where it was read.
+    #[expect(clippy::result_large_err, reason = "it is no error, and taken at once")]
+    pub fn into_inner(self) -> Result<B, Self> {
+        match self.kind {
+            Kind::Untouched { body } => Ok(body),
+            kind => Err(Self { kind }),
+        }
+    }
+
     fn untouched(body: B) -> Self {
         Self {
             kind: Kind::Untouched { body },

@@ -212,7 +212,7 @@ impl Lookup {
     }
 }
 
-/// Whether a precondition makes the origin answer 304, and not 412 (RFC 9110 §13.1.2, RFC 10008 §2.6).
+/// Whether a precondition makes the origin answer 304, and not 412 (RFC 9110 §13.1.2, RFC 10008).
 fn can_validate(request: &RequestHead<'_>) -> bool {
     matches!(request.method.as_str(), "GET" | "HEAD" | "QUERY")
 }
