@@ -2,7 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use cache_core::{CacheKind, PartitionConfig, PolicyConfig, Retention, RuleConfig, Ttl};
+use cache_core::{
+    CacheKind, ContentConfig, PartitionConfig, PolicyConfig, Retention, RuleConfig, Ttl,
+};
 use http::{HeaderName, Method};
 use kit::{Scenario, ok, status};
 use proptest::prelude::*;
@@ -43,6 +45,7 @@ fn a_policy_with_rules_is_read_and_does_what_it_says() {
             "default_ttl": "1min",
             "retention": "forever",
             "max_body_bytes": 100,
+            "key_content": { "method": "POST", "normalise_json": true, "ignore": "/id" },
             "rules": [
                 { "host": "*.test", "path": ["/a", "/b/**"], "status": 200, "override_ttl": "10s" },
                 { "status": [404, "5xx"], "default_ttl": "2s" },
@@ -199,6 +202,15 @@ prop_compose! {
             targeted_cache_control: vec![HeaderName::from_static("x-cache-control")],
             default_ttl, override_ttl, ignore_origin, max_ttl, heuristic_cap, retention,
             stale_while_revalidate: heuristic_cap,
+            key_content: ignore_origin.then(|| ContentConfig {
+                method: vec![Method::POST],
+                normalise_json: always_revalidate,
+                ignore: vec!["/id".into()],
+                ..ContentConfig::default()
+            }),
+            early_refresh: always_revalidate.then_some(0.5),
+            redact_also: vec!["x".into()],
+            key_salt: ignore_origin.then(|| "salt".into()),
             stale_if_error: max_ttl,
             always_revalidate, max_body_bytes, rules,
             ..PolicyConfig::default()

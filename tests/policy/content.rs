@@ -260,6 +260,29 @@ async fn a_post_is_not_validated_and_not_kept_for_a_lifetime_that_is_guessed() {
 }
 
 #[tokio::test]
+async fn what_is_stored_under_content_is_not_invalidated_by_the_uri_alone() {
+    let client = client!(content());
+    assert_eq!(
+        send(&client, request("QUERY", TEXT, "a")).await.0.outcome,
+        Outcome::Miss
+    );
+    assert_eq!(
+        send(&client, request("GET", TEXT, "")).await.0.outcome,
+        Outcome::Miss
+    );
+    let (info, _) = send(&client, request("PUT", TEXT, "b")).await;
+    assert_eq!(info.reason, Reason::Invalidated);
+    assert_eq!(
+        send(&client, request("GET", TEXT, "")).await.0.outcome,
+        Outcome::Miss
+    );
+    assert_eq!(
+        send(&client, request("QUERY", TEXT, "a")).await.0.outcome,
+        Outcome::Hit
+    );
+}
+
+#[tokio::test]
 async fn a_get_without_content_is_as_ever() {
     let client = client!(content().method(Method::GET));
     let (info, _) = send(&client, request("GET", TEXT, "")).await;

@@ -255,3 +255,22 @@ fn a_request_that_waits_for_nobody_and_one_without_time_for_the_store_say_so() {
         .miss();
     cache.get("/").options(options).hit();
 }
+
+#[test]
+fn read_only_refreshes_nothing_early() {
+    let policy = Policy::private().early_refresh(0.5).expect("a fraction");
+    let mut cache = Scenario::with(policy);
+    cache.get("/").origin(ok("one").max_age(100)).miss();
+    cache.wait(90);
+    // The origin would have no answer.
+    cache
+        .get("/")
+        .options(options().read_only())
+        .hit()
+        .because(Reason::Fresh);
+    cache.settle();
+    cache.origin().answers(ok("two").max_age(100));
+    cache.get("/").seen().expect("a response");
+    cache.settle();
+    cache.get("/").hit().body("two");
+}

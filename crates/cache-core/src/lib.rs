@@ -8,7 +8,9 @@
 
 mod policy;
 #[cfg(feature = "serde")]
-pub use policy::{CacheKind, InvalidPolicy, PartitionConfig, PolicyConfig, RuleConfig, SecretText};
+pub use policy::{
+    CacheKind, ContentConfig, InvalidPolicy, PartitionConfig, PolicyConfig, RuleConfig, SecretText,
+};
 pub use policy::{InvalidFraction, InvalidRule, Policy, Retention, Rule, Ttl};
 
 mod key;

@@ -60,7 +60,7 @@ pub use cache_core::{
 };
 #[cfg(feature = "serde")]
 pub use cache_core::{
-    CacheKind, InvalidPolicy, PartitionConfig, PolicyConfig, RuleConfig, SecretText,
+    CacheKind, ContentConfig, InvalidPolicy, PartitionConfig, PolicyConfig, RuleConfig, SecretText,
 };
 #[cfg(feature = "memory")]
 pub use cache_memory::{InvalidCapacity, MemoryBackend};

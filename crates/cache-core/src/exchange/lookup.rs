@@ -145,6 +145,8 @@ impl Lookup {
             return false;
         };
         self.mode == CacheMode::Default
+            // There is nothing that a validation could be written to.
+            && !self.read_only
             && !self.directives.only_if_cached
             && is_due_early(policy, &entry.head, entry.token, seed, now)
     }

@@ -8,6 +8,7 @@ use http::{HeaderName, Method};
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
+use crate::content::ContentKey;
 use crate::key::{Partition, Secret};
 use crate::policy::text::{list, optional};
 use crate::policy::{Policy, Retention, Rule, Ttl};
@@ -70,6 +71,9 @@ pub struct PolicyConfig {
     /// [`Policy::credential_fields`].
     #[serde(with = "list", skip_serializing_if = "Vec::is_empty")]
     pub credential_fields: Vec<HeaderName>,
+    /// [`Policy::key_content`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_content: Option<ContentConfig>,
     /// [`Policy::targeted_cache_control`]; empty: as the kind says.
     #[serde(with = "list", skip_serializing_if = "Vec::is_empty")]
     pub targeted_cache_control: Vec<HeaderName>,
@@ -152,6 +156,54 @@ mod field_name {
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(name.as_str())
+    }
+}
+
+/// A [`ContentKey`] as a configuration file has it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "it is written out with ..default()"
+)]
+pub struct ContentConfig {
+    /// Methods beside QUERY: [`ContentKey::method`].
+    #[serde(with = "list", skip_serializing_if = "Vec::is_empty")]
+    pub method: Vec<Method>,
+    /// `ContentKey::normalise_json`; it needs the feature `json`.
+    pub normalise_json: bool,
+    /// [`ContentKey::normalise_forms`].
+    pub normalise_forms: bool,
+    /// [`ContentKey::ignore`].
+    #[serde(with = "list", skip_serializing_if = "Vec::is_empty")]
+    pub ignore: Vec<String>,
+}
+
+impl ContentConfig {
+    /// The same in code, for a `ContentLayer`, too.
+    ///
+    /// # Errors
+    ///
+    /// Where it asks for a feature that is not there.
+    pub fn content_key(&self) -> Result<ContentKey, InvalidPolicy> {
+        let mut content = ContentKey::query().ignore(&self.ignore);
+        for method in &self.method {
+            content = content.method(method.clone());
+        }
+        if self.normalise_forms {
+            content = content.normalise_forms();
+        }
+        if self.normalise_json {
+            #[cfg(feature = "json")]
+            {
+                content = content.normalise_json();
+            }
+            #[cfg(not(feature = "json"))]
+            return Err(InvalidPolicy(
+                "normalise_json needs the cargo feature `json`; turn it on".into(),
+            ));
+        }
+        Ok(content)
     }
 }
 
@@ -266,6 +318,9 @@ impl PolicyConfig {
         policy.always_revalidate = self.always_revalidate;
         policy.max_body_bytes = self.max_body_bytes.unwrap_or(policy.max_body_bytes);
         policy.max_head_bytes = self.max_head_bytes.unwrap_or(policy.max_head_bytes);
+        if let Some(content) = &self.key_content {
+            policy = policy.key_content(content.content_key()?);
+        }
         if let Some(fraction) = self.early_refresh {
             policy = policy
                 .early_refresh(fraction)

@@ -17,7 +17,9 @@ use crate::rules::storing;
 #[cfg(feature = "serde")]
 mod config;
 #[cfg(feature = "serde")]
-pub use config::{CacheKind, InvalidPolicy, PartitionConfig, PolicyConfig, RuleConfig, SecretText};
+pub use config::{
+    CacheKind, ContentConfig, InvalidPolicy, PartitionConfig, PolicyConfig, RuleConfig, SecretText,
+};
 
 mod filter;
 pub(crate) use filter::Filters;
