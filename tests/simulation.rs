@@ -32,7 +32,7 @@ fn no_history_has_a_response_that_it_may_not_have() {
 
 #[test]
 fn one_seed_is_one_history() {
-    for seed in 0..30 {
+    for seed in 0..60 {
         assert_eq!(run(seed, None), run(seed, None), "seed {seed}");
     }
 }

@@ -99,9 +99,10 @@ impl Distrust {
         }
         let untold = known.keys.iter();
         let untold = untold.filter(|(_, invalid)| invalid.told_at.is_none());
-        let untold: Vec<_> = untold
+        let mut untold: Vec<_> = untold
             .map(|(key, invalid)| (key.clone(), invalid.before))
             .collect();
+        untold.sort_by_key(|(_, before)| *before);
         (!untold.is_empty()).then_some(untold)
     }
 
