@@ -142,7 +142,7 @@ async fn fill(tour: &Tour) -> Result<()> {
         println!("GET {shown} in {language}: {}", info.unwrap_or_default());
         response.into_body().collect().await?;
         origin.forget();
-        layer_settles(&layer).await;
+        is_stored(&layer, url, language).await?;
     }
     println!("```\n");
     say("A minute and a half later:");
@@ -151,11 +151,18 @@ async fn fill(tour: &Tour) -> Result<()> {
 }
 
 /// Waits until what was captured is visible.
-async fn layer_settles(layer: &CacheLayer) {
-    for _ in 0..1000 {
+async fn is_stored(layer: &CacheLayer, url: &str, language: &str) -> Result<()> {
+    let request = Request::get(url)
+        .header("accept-language", language)
+        .body(())?;
+    let handle = layer.handle();
+    for _ in 0..100_000 {
+        if handle.contains(&request).await? {
+            return Ok(());
+        }
         tokio::task::yield_now().await;
     }
-    let _ = layer.handle().stats().await;
+    Err(format!("{url} is not stored").into())
 }
 
 fn look(tour: &Tour) -> Result<()> {
