@@ -51,11 +51,19 @@ where
     B: Body<Data = Bytes, Error = Infallible>,
 {
     let control = request.headers().get("x-answer").cloned();
+    if request.method() == Method::POST && request.headers().contains_key("if-none-match") {
+        // RFC 9110 §13.1.2
+        let mut response = Response::new(Full::default());
+        *response.status_mut() = http::StatusCode::PRECONDITION_FAILED;
+        return Ok(response);
+    }
     let body = request.into_body().collect().await?;
     let trailers = body.trailers().map_or(0, HeaderMap::len);
     let mut answer = body.to_bytes().to_vec();
     answer.extend(vec![b'!'; trailers]);
     let mut response = Response::new(Full::from(answer));
+    let tag = HeaderValue::from_static("\"1\"");
+    response.headers_mut().insert("etag", tag);
     let control = control.unwrap_or(HeaderValue::from_static("max-age=60"));
     response.headers_mut().insert("cache-control", control);
     Ok(response)

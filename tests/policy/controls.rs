@@ -105,6 +105,17 @@ fn controls_are_of_the_layer_that_they_were_taken_of() {
 }
 
 #[test]
+fn a_layer_that_is_made_of_one_that_is_disabled_is_disabled() {
+    let clock = ManualClock::new();
+    let layer = CacheLayer::new(MemoryBackend::default()).clock(clock.clone());
+    layer.controls().disable();
+    let changed = layer.policy(Policy::shared());
+    assert!(changed.controls().switches().is_disabled);
+    let mut cache = Scenario::in_layer(changed, clock);
+    cache.get("/").origin(ok("one").max_age(60)).bypass();
+}
+
+#[test]
 fn waits_can_be_changed_too() {
     let mut cache = Scenario::private();
     let controls = cache.controls().clone();
