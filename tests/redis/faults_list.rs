@@ -423,6 +423,8 @@ async fn pass_on(listener: TcpListener, server: SocketAddr, forgotten: Arc<watch
             let Ok(mut server) = TcpStream::connect(server).await else {
                 return;
             };
+            // Otherwise small packets wait for one another.
+            let _ = (client.set_nodelay(true), server.set_nodelay(true));
             let is_passing = tokio::select! {
                 _ = copy_bidirectional(&mut client, &mut server) => true,
                 _ = forgotten.changed() => false,
