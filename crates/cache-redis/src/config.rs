@@ -2,15 +2,16 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::fs;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use percent_encoding::percent_decode_str;
 use redis::{
-    AsyncConnectionConfig, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo,
-    ProtocolVersion, RedisConnectionInfo, TlsCertificates, TlsMode,
+    AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion,
+    RedisConnectionInfo,
 };
+#[cfg(feature = "tls")]
+use redis::{ClientTlsConfig, TlsCertificates};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
 
@@ -424,18 +425,16 @@ impl RedisConfig {
             .into_iter()
             .map(|address| Ok(connection_info(address)?.set_redis_settings(self.settings())))
             .collect::<Result<_, ConfigError>>()?;
-        let mut builder = redis::cluster::ClusterClient::builder(nodes)
+        let builder = redis::cluster::ClusterClient::builder(nodes)
             .connection_timeout(self.options.connect_timeout)
             .response_timeout(self.options.response_timeout);
-        if let Some(certificates) = certificates {
-            builder = builder.tls(TlsMode::Secure);
-            #[cfg(feature = "tls")]
-            {
-                builder = builder.certs(certificates);
-            }
-            #[cfg(not(feature = "tls"))]
-            drop(certificates);
-        }
+        #[cfg(feature = "tls")]
+        let builder = match certificates {
+            Some(certificates) => builder.tls(redis::TlsMode::Secure).certs(certificates),
+            None => builder,
+        };
+        #[cfg(not(feature = "tls"))]
+        let None = certificates;
         builder.build().map(Pool::from).map_err(refused)
     }
 
@@ -461,17 +460,15 @@ impl RedisConfig {
         if let Some(password) = &self.sentinel_password {
             builder = builder.set_client_to_sentinel_password(&password.0);
         }
+        #[cfg(feature = "tls")]
         if let Some(certificates) = certificates {
-            builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);
-            #[cfg(feature = "tls")]
-            {
-                builder = builder
-                    .set_client_to_redis_certificates(certificates.clone())
-                    .set_client_to_sentinel_certificates(certificates);
-            }
-            #[cfg(not(feature = "tls"))]
-            drop(certificates);
+            builder = builder
+                .set_client_to_redis_tls_mode(redis::TlsMode::Secure)
+                .set_client_to_redis_certificates(certificates.clone())
+                .set_client_to_sentinel_certificates(certificates);
         }
+        #[cfg(not(feature = "tls"))]
+        let None = certificates;
         builder.build().map(Pool::from).map_err(refused)
     }
 
@@ -532,12 +529,24 @@ impl RedisConfig {
         self.nodes.iter().map(address).collect()
     }
 
+    /// None: what asks for some is refused before.
+    #[cfg(not(feature = "tls"))]
+    #[expect(
+        clippy::unnecessary_wraps,
+        clippy::unused_self,
+        reason = "it is as it is with TLS"
+    )]
+    fn certificates(&self) -> Result<Option<TlsCertificates>, ConfigError> {
+        Ok(None)
+    }
+
+    #[cfg(feature = "tls")]
     fn certificates(&self) -> Result<Option<TlsCertificates>, ConfigError> {
         let Some(tls) = &self.tls else {
             return Ok(None);
         };
         let read = |path: &PathBuf| {
-            fs::read(path).map_err(|error| {
+            std::fs::read(path).map_err(|error| {
                 let problem = format!("{} cannot be read", path.display());
                 ConfigError::new(problem, "name a PEM file").with_source(error)
             })
@@ -561,6 +570,10 @@ impl RedisConfig {
         }))
     }
 }
+
+/// There are none.
+#[cfg(not(feature = "tls"))]
+type TlsCertificates = std::convert::Infallible;
 
 /// Host and port; an IPv6 address stands in brackets.
 fn split_port(node: &str) -> Option<(&str, Option<&str>)> {

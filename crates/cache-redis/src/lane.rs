@@ -7,7 +7,9 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use cache_core::{BackendError, BackendErrorKind};
-use redis::aio::{ConnectionLike, MultiplexedConnection};
+#[cfg(feature = "cluster")]
+use redis::aio::ConnectionLike as _;
+use redis::aio::MultiplexedConnection;
 #[cfg(feature = "cluster")]
 use redis::cluster_routing::SingleNodeRoutingInfo;
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
