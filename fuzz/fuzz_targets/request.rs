@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cache_core::{
-    AfterForward, AfterLookup, Begin, CacheName, Entry, Forward, Policy, RequestHead, ResponseHead,
-    Reuse, StoredBody, StoredHead, Token, Upkeep,
+    AfterForward, AfterLookup, Begin, CacheName, Candidates, Entry, Forward, Policy, RequestHead,
+    ResponseHead, Reuse, StoredBody, StoredHead, Token, Upkeep,
 };
 use cache_fuzz::text;
 use http::header::{CACHE_CONTROL, HeaderMap};
@@ -76,10 +76,12 @@ fn stored(request: &Request<()>, answer: &Response<()>) -> Vec<(Policy, StoredHe
         let begin = Begin::new(&policy, &head, at(0));
         show(&begin);
         let forward = match begin {
-            Begin::Lookup(lookup) => match lookup.next(&policy, &head, &[], at(0)) {
-                AfterLookup::Forward(forward) => forward,
-                _ => return None,
-            },
+            Begin::Lookup(lookup) => {
+                match lookup.next(&policy, &head, &Candidates::default(), at(0)) {
+                    AfterLookup::Forward(forward) => forward,
+                    _ => return None,
+                }
+            }
             Begin::Forward(forward) => forward,
             Begin::Unsafe(unsafe_method) => {
                 let after = unsafe_method.next(&policy, ResponseHead::from(answer), at(1));
@@ -108,7 +110,12 @@ fn play(policy: &Policy, stored: StoredHead, request: &Request<()>, update: &Res
     let forward = match Begin::new(policy, &head, at(90)) {
         Begin::Lookup(lookup) => {
             show(&lookup.query(policy, head));
-            let after = lookup.next(policy, &head, std::slice::from_ref(&entry), at(90));
+            let after = lookup.next(
+                policy,
+                &head,
+                &Candidates::from_iter([entry.clone()]),
+                at(90),
+            );
             show(&after);
             match after {
                 AfterLookup::Reuse(reuse) => return answer(&reuse),

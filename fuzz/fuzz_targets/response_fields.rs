@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cache_core::{
-    AfterForward, AfterLookup, Begin, CacheMode, Entry, Policy, RequestHead, ResponseHead, Reuse,
-    StoredBody, StoredHead, Token, Upkeep,
+    AfterForward, AfterLookup, Begin, CacheMode, Candidates, Entry, Policy, RequestHead,
+    ResponseHead, Reuse, StoredBody, StoredHead, Token, Upkeep,
 };
 use cache_fuzz::text;
 use http::header::{AGE, CONNECTION, DATE, TE, TRANSFER_ENCODING, UPGRADE};
@@ -44,7 +44,8 @@ fn store(policy: &Policy, request: &Request<()>, response: &Response<()>) -> Opt
     let Begin::Lookup(lookup) = Begin::new(policy, &head, at(0)) else {
         return None;
     };
-    let AfterLookup::Forward(forward) = lookup.next(policy, &head, &[], at(0)) else {
+    let AfterLookup::Forward(forward) = lookup.next(policy, &head, &Candidates::default(), at(0))
+    else {
         return None;
     };
     match forward.next(policy, ResponseHead::from(response), at(0)) {
@@ -71,9 +72,12 @@ fn freshen(
     let lookup = |request: &Request<()>| {
         let head = RequestHead::from(request);
         match Begin::new(policy, &head, at(1)) {
-            Begin::Lookup(lookup) => {
-                lookup.next(policy, &head, std::slice::from_ref(&entry), at(1))
-            }
+            Begin::Lookup(lookup) => lookup.next(
+                policy,
+                &head,
+                &Candidates::from_iter([entry.clone()]),
+                at(1),
+            ),
             _ => unreachable!("a plain GET is looked up"),
         }
     };
