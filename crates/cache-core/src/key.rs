@@ -587,7 +587,8 @@ fn host(headers: &HeaderMap) -> Option<&[u8]> {
 }
 
 /// Percent-encoding in one form (RFC 3986 §6.2.2): digits in upper case, unreserved characters
-/// decoded. Reserved ones stay as they are, and so does an escape that is none.
+/// decoded. Reserved ones stay as they are. Behind a `%` that begins no escape stands [`NO_ESCAPE`], so
+/// that what is decoded behind it makes none: `%%42F` is not `%BF`.
 pub(crate) fn normalise_escapes(text: &[u8], normalised: &mut Vec<u8>) {
     if !text.contains(&b'%') {
         return normalised.extend_from_slice(text);
@@ -608,11 +609,17 @@ pub(crate) fn normalise_escapes(text: &[u8], normalised: &mut Vec<u8>) {
             }
             _ => {
                 normalised.push(*first);
+                if *first == b'%' {
+                    normalised.push(NO_ESCAPE);
+                }
                 rest = tail;
             }
         }
     }
 }
+
+/// A byte that no URI has.
+pub(crate) const NO_ESCAPE: u8 = 1;
 
 fn hex(digit: u8) -> u8 {
     match digit {
@@ -946,6 +953,22 @@ mod tests {
                 prop_assert_eq!(&key.bytes[4..], expected.as_bytes());
             }
         }
+    }
+
+    #[test]
+    fn what_is_decoded_behind_a_percent_sign_makes_no_escape() {
+        let key = |path: &str| {
+            let uri = format!("http://a.test/{path}?{path}");
+            key_of(&Policy::private(), &get(&uri, &[])).expect("a key")
+        };
+        for (one, other) in [("%%42F", "%BF"), ("%4%31", "%41"), ("%%34%31", "%41")] {
+            assert_ne!(key(one), key(other), "{one} {other}");
+        }
+        for (one, other) in [("%%4ea", "%Na"), ("%%42G", "%BG"), ("a%", "%61%")] {
+            assert_eq!(key(one), key(other), "{one} {other}");
+        }
+        let url = key("%%42F").url();
+        assert_eq!(url.as_deref(), Some("http://a.test/%BF?%BF"));
     }
 
     #[test]

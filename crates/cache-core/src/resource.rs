@@ -1,6 +1,6 @@
 //! Reading a key: the URL of what it is the key of.
 
-use crate::key::PrimaryKey;
+use crate::key::{NO_ESCAPE, PrimaryKey};
 
 impl PrimaryKey {
     /// The URL of the resource, in the form that the key has it; in the place of values that hold
@@ -20,6 +20,7 @@ impl PrimaryKey {
         url.push_str(text(authority)?);
         url.push_str(text(path)?);
         push_query(&mut url, query)?;
+        url.retain(|character| character != char::from(NO_ESCAPE));
         Some(url)
     }
 
