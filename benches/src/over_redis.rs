@@ -88,7 +88,7 @@ pub fn over_redis(
             how: How::Checkout(pool),
             key,
         };
-        let ours = ours(
+        let ours = cached(
             server,
             OURS,
             name,
@@ -100,7 +100,8 @@ pub fn over_redis(
             inline_limit: 256 << 10,
             ..Options::default()
         };
-        let inline = ours_inline(server, name, inline, &prebuilt, body_bytes)?;
+        let apart = format!("{name}-inline");
+        let inline = cached(server, INLINE, &apart, inline, &prebuilt, body_bytes)?;
         #[cfg_attr(
             not(feature = "peers"),
             expect(unused_mut, reason = "the peers are pushed to it")
@@ -116,24 +117,7 @@ pub fn over_redis(
     })
 }
 
-fn ours_inline(
-    server: &Server,
-    name: &str,
-    options: Options,
-    prebuilt: &Prebuilt,
-    body_bytes: usize,
-) -> Result<Box<dyn Candidate>, Box<dyn Error>> {
-    ours(
-        server,
-        INLINE,
-        &format!("{name}-inline"),
-        options,
-        prebuilt,
-        body_bytes,
-    )
-}
-
-fn ours(
+fn cached(
     server: &Server,
     called: &'static str,
     name: &str,
@@ -232,5 +216,5 @@ impl Candidate for Asking {
     }
 }
 
-/// About as long as the head that ours stores before the body.
+/// About as long as what ours stores before the body: a guess at the head of this response.
 const HEAD_BYTES: usize = 700;

@@ -967,8 +967,11 @@ mod tests {
         for (one, other) in [("%%4ea", "%Na"), ("%%42G", "%BG"), ("a%", "%61%")] {
             assert_eq!(key(one), key(other), "{one} {other}");
         }
-        let url = key("%%42F").url();
-        assert_eq!(url.as_deref(), Some("http://a.test/%BF?%BF"));
+        for path in ["%%42F", "%%4ea", "%BG", "a%", "%%", "%4%31"] {
+            let url = key(path).url().expect("a URL");
+            let again = key_of(&Policy::private(), &get(&url, &[])).expect("a key");
+            assert_eq!(again, key(path), "{path}: {url}");
+        }
     }
 
     #[test]

@@ -20,8 +20,7 @@ impl PrimaryKey {
         url.push_str(text(authority)?);
         url.push_str(text(path)?);
         push_query(&mut url, query)?;
-        url.retain(|character| character != char::from(NO_ESCAPE));
-        Some(url)
+        Some(without_marks(&url))
     }
 
     /// Whether both are keys of one URL, whoever asked for it.
@@ -74,6 +73,20 @@ fn push_query(url: &mut String, query: &[u8]) -> Option<()> {
     }
     url.push_str(std::str::from_utf8(rest).ok()?);
     Some(())
+}
+
+/// The same as a URL that has this key: behind a `%` that begins no escape, a hexadecimal digit is escaped.
+fn without_marks(marked: &str) -> String {
+    let mut parts = marked.split(char::from(NO_ESCAPE));
+    let mut url = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digit = part.bytes().next().filter(u8::is_ascii_hexdigit);
+        match digit {
+            Some(digit) => url.push_str(&format!("%{digit:02X}{}", &part[1..])),
+            None => url.push_str(part),
+        }
+    }
+    url
 }
 
 /// Where the partition is among the fields.
