@@ -77,7 +77,7 @@ fn stored(request: &Request<()>, answer: &Response<()>) -> Vec<(Policy, StoredHe
         show(&begin);
         let forward = match begin {
             Begin::Lookup(lookup) => {
-                match lookup.next(&policy, &head, &Candidates::default(), at(0)) {
+                match lookup.next(&policy, &head, Candidates::default(), at(0)) {
                     AfterLookup::Forward(forward) => forward,
                     _ => return None,
                 }
@@ -113,7 +113,7 @@ fn play(policy: &Policy, stored: StoredHead, request: &Request<()>, update: &Res
             let after = lookup.next(
                 policy,
                 &head,
-                &Candidates::from_iter([entry.clone()]),
+                Candidates::from_iter([entry.clone()]),
                 at(90),
             );
             show(&after);

@@ -44,7 +44,7 @@ fn store(policy: &Policy, request: &Request<()>, response: &Response<()>) -> Opt
     let Begin::Lookup(lookup) = Begin::new(policy, &head, at(0)) else {
         return None;
     };
-    let AfterLookup::Forward(forward) = lookup.next(policy, &head, &Candidates::default(), at(0))
+    let AfterLookup::Forward(forward) = lookup.next(policy, &head, Candidates::default(), at(0))
     else {
         return None;
     };
@@ -75,7 +75,7 @@ fn freshen(
             Begin::Lookup(lookup) => lookup.next(
                 policy,
                 &head,
-                &Candidates::from_iter([entry.clone()]),
+                Candidates::from_iter([entry.clone()]),
                 at(1),
             ),
             _ => unreachable!("a plain GET is looked up"),

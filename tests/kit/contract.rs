@@ -99,7 +99,7 @@ impl Store {
         let forward =
             match self
                 .lookup(request)
-                .next(&self.policy, &head, &Candidates::default(), self.now())
+                .next(&self.policy, &head, Candidates::default(), self.now())
             {
                 AfterLookup::Forward(forward) => forward,
                 other => panic!("expected to forward, not {other:?}"),
@@ -278,7 +278,7 @@ pub async fn that_only_others_are_stored_is_told(store: Store) {
         let found = store.find(request).await;
         let head = RequestHead::from(request);
         let judged = store.lookup(request);
-        match judged.next(&store.policy, &head, &found, store.now()) {
+        match judged.next(&store.policy, &head, found, store.now()) {
             AfterLookup::Forward(forward) => forward.reason(),
             other => panic!("expected to forward, not {other:?}"),
         }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use http::header::{ETAG, HeaderMap, HeaderName, HeaderValue, LAST_MODIFIED};
 use http::{StatusCode, Version};
 
+use crate::header::common_values;
 use crate::header::date;
 use crate::header::entity_tag::EntityTag;
 use crate::header::range::Part;
@@ -275,15 +276,25 @@ pub(crate) fn weight(headers: &HeaderMap) -> usize {
         .sum()
 }
 
-/// A copy whose values own exactly their bytes, and so pin no buffer of the connection.
-pub(crate) fn unshared(headers: &HeaderMap) -> HeaderMap {
-    let mut copy = HeaderMap::with_capacity(headers.len() + 2);
+/// A copy of what is not excepted, whose values own exactly their bytes, and so pin no buffer of the
+/// connection; behind what is in `copy` already.
+pub(crate) fn copy_unshared(headers: &HeaderMap, except: &[HeaderName], copy: &mut HeaderMap) {
+    copy.reserve(headers.len() + 2);
     for (name, value) in headers {
-        let mut owned = HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone());
-        owned.set_sensitive(value.is_sensitive());
-        copy.append(name, owned);
+        if !except.contains(name) {
+            copy.append(name, unshared(value));
+        }
     }
-    copy
+}
+
+/// A value that shares its bytes with no other that is not equal.
+fn unshared(value: &HeaderValue) -> HeaderValue {
+    let known = common_values::find(value.as_bytes()).map(HeaderValue::from_static);
+    let mut owned = known
+        .or_else(|| HeaderValue::from_bytes(value.as_bytes()).ok())
+        .unwrap_or_else(|| value.clone());
+    owned.set_sensitive(value.is_sensitive());
+    owned
 }
 
 /// What a field costs beside its bytes: a name, a value, a slot of the table.

@@ -142,7 +142,7 @@ fn policies() -> [Policy; 3] {
 fn stored(policy: &Policy, request: &Request<()>, response: &Response<()>) -> Option<StoredHead> {
     let head = RequestHead::from(request);
     let forward = match Begin::new(policy, &head, at(0)) {
-        Begin::Lookup(lookup) => match lookup.next(policy, &head, &Candidates::default(), at(0)) {
+        Begin::Lookup(lookup) => match lookup.next(policy, &head, Candidates::default(), at(0)) {
             AfterLookup::Forward(forward) => forward,
             _ => return None,
         },
@@ -176,7 +176,7 @@ fn lookup(
     let head = RequestHead::from(request);
     match Begin::new(policy, &head, now) {
         Begin::Lookup(lookup) => {
-            Some(lookup.next(policy, &head, &Candidates::from_iter([entry.clone()]), now))
+            Some(lookup.next(policy, &head, Candidates::from_iter([entry.clone()]), now))
         }
         _ => None,
     }

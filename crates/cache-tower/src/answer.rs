@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use cache_core::{CacheInfo, Outcome, Reason, Reuse, Storing};
 use http::header::RETRY_AFTER;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
-use tracing::debug;
+use tracing::{Level, debug, event_enabled};
 
 use crate::body::CacheBody;
 use crate::engine::Engine;
@@ -16,8 +16,21 @@ use crate::watch;
 impl Engine {
     /// A stored response as the answer, without the origin.
     pub(crate) fn answer<B>(&self, reuse: Reuse, now: SystemTime) -> Response<CacheBody<B>> {
-        let info = reuse.info(now);
-        self.respond(reuse, info, now)
+        match self.is_told() {
+            true => {
+                let info = reuse.info(now);
+                self.respond(reuse, info, now)
+            }
+            false => self.give(reuse, now),
+        }
+    }
+
+    /// Whether anybody is told what became of a request.
+    fn is_told(&self) -> bool {
+        self.has_info
+            || self.cache_name.is_some()
+            || watch::is_heard(self)
+            || event_enabled!(Level::DEBUG)
     }
 
     /// A stored response as the answer.
@@ -27,6 +40,10 @@ impl Engine {
         info: CacheInfo,
         now: SystemTime,
     ) -> Response<CacheBody<B>> {
+        self.conclude(self.give(reuse, now), info)
+    }
+
+    fn give<B>(&self, reuse: Reuse, now: SystemTime) -> Response<CacheBody<B>> {
         let reader = match reuse.body() {
             Some((body, bytes)) => Reader::new(body, bytes, self.backend_timeout),
             None => Reader::empty(),
@@ -35,7 +52,7 @@ impl Engine {
         *response.status_mut() = reuse.status();
         *response.version_mut() = reuse.version();
         *response.headers_mut() = reuse.headers(now);
-        self.conclude(response, info)
+        response
     }
 
     /// The inner service's response, untouched.

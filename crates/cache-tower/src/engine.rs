@@ -183,7 +183,7 @@ impl Engine {
             Ok(candidates) => {
                 self.retry_invalidations(now);
                 let candidates = self.distrust.filter(lookup.key(), candidates);
-                lookup.next(&self.policy, head, &candidates, now)
+                lookup.next(&self.policy, head, candidates, now)
             }
             Err(error) => {
                 self.listeners.tell(&Event::BackendFailed { error: &error });

@@ -273,7 +273,7 @@ impl Engine {
             return None;
         };
         let found = Candidates::from_iter([entry]);
-        match lookup.next(&self.policy, &request, &found, now) {
+        match lookup.next(&self.policy, &request, found, now) {
             AfterLookup::Reuse(reuse) => Some(reuse),
             _ => None,
         }

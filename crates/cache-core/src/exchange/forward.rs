@@ -9,7 +9,7 @@ use http::header::{
 use http::{Method, StatusCode};
 
 use super::ResponseHead;
-use super::reuse::{Answering, Reuse};
+use super::reuse::{Answering, Found, Reuse};
 use crate::backend::{Entry, Source, Token};
 use crate::key::PrimaryKey;
 use crate::mode::CacheMode;
@@ -256,7 +256,7 @@ impl Forward {
         let is_head = self.asked.method == Method::HEAD;
         let answering = Answering::of(is_head, &self.asked.headers, &entry);
         let reuse = Reuse {
-            entry,
+            entry: Found::Alone(entry),
             reason: Reason::Validated,
             is_validated: true,
             answering,
@@ -278,7 +278,7 @@ impl Forward {
         };
         let reason = Reason::ForeignNotModified;
         let reuse = Reuse {
-            entry: *stored,
+            entry: Found::Alone(*stored),
             reason,
             is_validated: true,
             answering,
@@ -312,7 +312,7 @@ impl Forward {
         let reason = stand_in(&asked.directives, asked.mode, &entry.head, failure, now)?;
         let answering = Answering::of(asked.method == Method::HEAD, &asked.headers, entry);
         Some(Reuse {
-            entry: entry.clone(),
+            entry: Found::Alone(entry.clone()),
             reason,
             is_validated: false,
             answering,

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use http::StatusCode;
 
 use super::forward::Forward;
-use super::reuse::{Answering, Reuse};
+use super::reuse::{Answering, Found, Reuse};
 use crate::backend::{Candidates, Entry, Query};
 use crate::header::cache_control::RequestDirectives;
 use crate::header::range::ByteRange;
@@ -80,7 +80,7 @@ impl Lookup {
         self,
         policy: &Policy,
         request: &RequestHead<'_>,
-        candidates: &Candidates,
+        candidates: Candidates,
         now: SystemTime,
     ) -> AfterLookup {
         let range = if self.fields.range && !self.is_head {
@@ -88,21 +88,23 @@ impl Lookup {
         } else {
             None
         };
-        let mut selector = Selector::new(policy, &self.key, request.headers, range);
+        let mut selector =
+            Selector::new(policy, &self.key, request.headers, range, candidates.len());
         let mut is_selected = false;
-        let mut best: Option<&Entry> = None;
-        for entry in &**candidates {
+        let mut best: Option<(usize, &Entry)> = None;
+        for (index, entry) in candidates.iter().enumerate() {
             if !selector.selects(&entry.head) {
                 continue;
             }
             is_selected = true;
-            let is_better =
-                |best: &Entry| preference(&best.head, now) <= preference(&entry.head, now);
+            let is_better = |(_, best): (usize, &Entry)| {
+                preference(&best.head, now) <= preference(&entry.head, now)
+            };
             if selector.has_content(entry) && best.is_none_or(is_better) {
-                best = Some(entry);
+                best = Some((index, entry));
             }
         }
-        let Some(entry) = best else {
+        let Some((index, entry)) = best else {
             let reason = match () {
                 () if is_selected => Reason::PartialMiss,
                 () if candidates.is_known() => Reason::VaryMiss,
@@ -117,18 +119,20 @@ impl Lookup {
         }
         match reuse(policy, &self.directives, self.mode, &entry.head, now) {
             Reusing::Allowed(Reason::Fresh) if self.refreshes_early(policy, entry, now) => {
-                let reuse = self.reuse(request, entry, Reason::EarlyRefresh);
+                let reuse = self.reuse(request, candidates, index, Reason::EarlyRefresh);
                 self.while_revalidating(request, reuse, Reason::EarlyRefresh)
             }
-            Reusing::Allowed(reason) => AfterLookup::Reuse(self.reuse(request, entry, reason)),
-            // There is nothing that a validation could be written to.
-            Reusing::AllowedWhileRevalidating if self.read_only => {
-                let reuse = self.reuse(request, entry, Reason::StaleWhileRevalidate);
-                AfterLookup::Reuse(reuse)
+            Reusing::Allowed(reason) => {
+                AfterLookup::Reuse(self.reuse(request, candidates, index, reason))
             }
             Reusing::AllowedWhileRevalidating => {
-                let reuse = self.reuse(request, entry, Reason::StaleWhileRevalidate);
-                self.while_revalidating(request, reuse, Reason::Stale)
+                let reason = Reason::StaleWhileRevalidate;
+                let reuse = self.reuse(request, candidates, index, reason);
+                match self.read_only {
+                    // There is nothing that a validation could be written to.
+                    true => AfterLookup::Reuse(reuse),
+                    false => self.while_revalidating(request, reuse, Reason::Stale),
+                }
             }
             Reusing::Refused(reason) => self.forward(request, Some(entry.clone()), reason),
         }
@@ -163,15 +167,22 @@ impl Lookup {
         AfterLookup::ReuseWhileRevalidating(reuse, forward.for_nobody())
     }
 
-    fn reuse(&self, request: &RequestHead<'_>, entry: &Entry, reason: Reason) -> Reuse {
+    fn reuse(
+        &self,
+        request: &RequestHead<'_>,
+        candidates: Candidates,
+        index: usize,
+        reason: Reason,
+    ) -> Reuse {
+        let entry = Found::Among(candidates, index);
         let fields = self.fields;
         let answering = if self.is_head || fields.preconditions || fields.range {
-            Answering::of(self.is_head, request.headers, entry)
+            Answering::of(self.is_head, request.headers, &entry)
         } else {
             Answering::Whole
         };
         Reuse {
-            entry: entry.clone(),
+            entry,
             reason,
             is_validated: false,
             answering,

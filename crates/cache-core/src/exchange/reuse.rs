@@ -1,13 +1,14 @@
 //! A stored response is the answer.
 
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::time::SystemTime;
 
 use http::header::{AGE, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, HeaderMap, HeaderValue};
 use http::{StatusCode, Version};
 
 use super::continuation::Continuation;
-use crate::backend::{Entry, Source, StoredBody};
+use crate::backend::{Candidates, Entry, Source, StoredBody};
+use crate::header::common_values;
 use crate::header::range::{self, ByteRange, Part};
 use crate::info::{CacheInfo, Outcome, Storing};
 use crate::reason::Reason;
@@ -16,10 +17,28 @@ use crate::rules::conditional;
 /// A stored response that answers a request.
 #[derive(Debug)]
 pub struct Reuse {
-    pub(super) entry: Entry,
+    pub(super) entry: Found,
     pub(super) reason: Reason,
     pub(super) is_validated: bool,
     pub(super) answering: Answering,
+}
+
+/// The stored response: by itself, or among those that a lookup brought, which need not be copied then.
+#[derive(Debug)]
+pub(super) enum Found {
+    Alone(Entry),
+    Among(Candidates, usize),
+}
+
+impl Deref for Found {
+    type Target = Entry;
+
+    fn deref(&self) -> &Entry {
+        match self {
+            Self::Alone(entry) => entry,
+            Self::Among(candidates, index) => &candidates[*index],
+        }
+    }
 }
 
 /// What of the stored response is sent.
@@ -94,7 +113,13 @@ impl Reuse {
                 headers.remove(name);
             }
         }
-        headers.insert(AGE, seconds(head.age(now).as_secs()));
+        let age = seconds(head.age(now).as_secs());
+        match headers.iter_mut().next() {
+            Some((name, place)) if *name == AGE => *place = age,
+            _ => {
+                headers.insert(AGE, age);
+            }
+        }
         match &self.answering {
             Answering::Whole | Answering::HeadOnly => {}
             Answering::NotModified => conditional::into_not_modified(&mut headers),
@@ -189,51 +214,14 @@ impl Reuse {
     }
 }
 
-/// A number of seconds; below 10,000, which most ages are, without an allocation.
+/// A number of seconds.
 fn seconds(seconds: u64) -> HeaderValue {
-    let digits = usize::try_from(seconds).ok().and_then(|seconds| {
-        let four = DIGITS.get(seconds)?;
-        let leading_zeros = match seconds {
-            0..10 => 3,
-            10..100 => 2,
-            100..1000 => 1,
-            _ => 0,
-        };
-        std::str::from_utf8(&four[leading_zeros..]).ok()
-    });
-    digits.map_or_else(|| HeaderValue::from(seconds), HeaderValue::from_static)
+    common_values::number(seconds)
+        .map_or_else(|| HeaderValue::from(seconds), HeaderValue::from_static)
 }
-
-/// The numbers up to 9999, in four digits.
-static DIGITS: [[u8; 4]; 10_000] = {
-    let mut numbers = [[b'0'; 4]; 10_000];
-    let mut number = 0;
-    while number < numbers.len() {
-        let (mut rest, mut place) = (number, 4);
-        while place > 0 {
-            place -= 1;
-            numbers[number][place] += (rest % 10) as u8;
-            rest /= 10;
-        }
-        number += 1;
-    }
-    numbers
-};
 
 fn set_content_range(headers: &mut HeaderMap, value: Option<HeaderValue>) {
     if let Some(value) = value {
         headers.insert(CONTENT_RANGE, value);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn seconds_are_written_as_numbers_are() {
-        for number in (0..10_010).chain([99_999, u64::MAX]) {
-            assert_eq!(seconds(number), HeaderValue::from(number));
-        }
     }
 }

@@ -4,6 +4,7 @@
 
 pub(crate) mod age;
 pub(crate) mod cache_control;
+pub(crate) mod common_values;
 pub(crate) mod connection;
 pub(crate) mod date;
 pub(crate) mod entity_tag;

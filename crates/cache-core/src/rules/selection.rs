@@ -58,6 +58,8 @@ pub(crate) struct Selector<'a> {
     request: &'a HeaderMap,
     /// What of the content is asked for, where it is not the whole.
     range: Option<ByteRange>,
+    /// There is one response to look at, so that no digest is needed twice.
+    selects_once: bool,
     /// The digests of the fields that were needed so far.
     digests: Vec<SelectingField>,
 }
@@ -68,8 +70,10 @@ impl<'a> Selector<'a> {
         key: &'a PrimaryKey,
         request: &'a HeaderMap,
         range: Option<ByteRange>,
+        responses: usize,
     ) -> Self {
         Self {
+            selects_once: responses == 1,
             policy,
             key,
             request,
@@ -108,6 +112,9 @@ impl<'a> Selector<'a> {
     }
 
     fn value(&mut self, name: &HeaderName) -> Option<Digest> {
+        if self.selects_once {
+            return digest(self.policy, self.request, name);
+        }
         if let Some(known) = self.digests.iter().find(|known| known.name == *name) {
             return known.value;
         }

@@ -21,7 +21,7 @@ use crate::reason::Reason;
 use crate::request::RequestHead;
 use crate::rules::freshness::{Freshness, LifetimeSource, is_heuristically_cacheable};
 use crate::rules::selection;
-use crate::stored::{StoredHead, has_validator, unshared, weight};
+use crate::stored::{StoredHead, copy_unshared, has_validator, weight};
 
 /// What storing needs to know of the request that a response answers.
 #[derive(Clone)]
@@ -142,12 +142,13 @@ pub(crate) fn describe(
         asked.asked_at,
         received.received_at,
     );
-    let mut headers = unshared(received.headers);
+    let mut headers = HeaderMap::new();
+    // The place that a hit writes the age to: the first, where it is found without a search.
+    headers.insert(AGE, HeaderValue::from_static("0"));
+    copy_unshared(received.headers, &[AGE], &mut headers);
     if !headers.contains_key(DATE) {
         headers.insert(DATE, date::format(received.received_at));
     }
-    // The place that a hit writes the age to.
-    headers.insert(AGE, HeaderValue::from_static("0"));
     StoredHead {
         key: asked.key.clone(),
         status: received.status,
@@ -183,7 +184,8 @@ pub(crate) fn trailers(
     headers: &HeaderMap,
     trailers: &HeaderMap,
 ) -> Option<HeaderMap> {
-    let mut kept = unshared(trailers);
+    let mut kept = HeaderMap::new();
+    copy_unshared(trailers, &[], &mut kept);
     let directives = ResponseDirectives::read(headers, &policy.targets);
     let unstored = unstored_fields(policy, headers, &directives);
     let never = [

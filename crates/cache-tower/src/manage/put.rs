@@ -74,7 +74,7 @@ impl CacheHandle {
         let now = engine.clock.now();
         let forward = match Begin::new(policy, &asked, now) {
             Begin::Lookup(lookup) => {
-                match lookup.next(policy, &asked, &Candidates::default(), now) {
+                match lookup.next(policy, &asked, Candidates::default(), now) {
                     AfterLookup::Forward(forward) => forward,
                     AfterLookup::Unsatisfiable(reason) => return Err(PutError::Refused(reason)),
                     _ => return Err(PutError::Refused(Reason::Method)),
