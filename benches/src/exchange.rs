@@ -92,23 +92,26 @@ impl<B> Service<Request<B>> for Prebuilt {
     }
 }
 
-/// The same service behind a cache, where calls are counted.
+/// The same service behind a cache, where calls are counted. To clone it counts one reference, as it does
+/// to clone the other.
 #[derive(Clone)]
-pub(crate) struct Origin {
+pub(crate) struct Origin(Arc<Counted>);
+
+struct Counted {
     prebuilt: Prebuilt,
-    calls: Arc<AtomicU64>,
+    calls: AtomicU64,
 }
 
 impl Origin {
     pub(crate) fn new(prebuilt: Prebuilt) -> Self {
-        Self {
+        Self(Arc::new(Counted {
             prebuilt,
-            calls: Arc::default(),
-        }
+            calls: AtomicU64::new(0),
+        }))
     }
 
     pub(crate) fn calls(&self) -> u64 {
-        self.calls.load(Ordering::Relaxed)
+        self.0.calls.load(Ordering::Relaxed)
     }
 }
 
@@ -122,8 +125,8 @@ impl<B> Service<Request<B>> for Origin {
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        self.prebuilt.call(request)
+        self.0.calls.fetch_add(1, Ordering::Relaxed);
+        self.0.prebuilt.clone().call(request)
     }
 }
 

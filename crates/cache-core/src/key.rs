@@ -490,21 +490,48 @@ fn extend_lower(bytes: &mut Vec<u8>, text: &[u8]) {
 
 /// Whether a query is in the key as it is: it has no escapes and no parameter that holds a secret.
 fn is_normal(policy: &Policy, query: &[u8]) -> bool {
-    // Where the name begins that is being read.
-    let mut name = Some(0);
-    for (index, byte) in query.iter().enumerate() {
-        match (byte, name) {
-            (b'%', _) => return false,
-            (b'&', _) => name = Some(index + 1),
-            (b'=', Some(start)) if policy.is_secret_parameter(&query[start..index]) => {
-                return false;
+    let mut parameter = 0;
+    let mut index = 0;
+    while let Some(byte) = query.get(index) {
+        index += 1;
+        match BYTES[usize::from(*byte)] {
+            PERCENT => return false,
+            AMPERSAND => parameter = index,
+            // Of the first only: what is behind it in the same parameter is no name.
+            EQUALS if parameter < index => {
+                if policy.is_secret_parameter(&query[parameter..index - 1]) {
+                    return false;
+                }
+                parameter = usize::MAX;
             }
-            (b'=', _) => name = None,
             _ => {}
         }
     }
     true
 }
+
+/// What a byte of a URI means for the key.
+static BYTES: [u8; 256] = {
+    let mut bytes = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        bytes[byte] = match byte as u8 {
+            b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'.' | b'_' => PLAIN,
+            b'%' => PERCENT,
+            b'&' => AMPERSAND,
+            b'=' => EQUALS,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    bytes
+};
+
+/// It can be in the name of a host, and means nothing but itself.
+const PLAIN: u8 = 1;
+const PERCENT: u8 = 2;
+const AMPERSAND: u8 = 3;
+const EQUALS: u8 = 4;
 
 /// Whom a request is for, as the target of the request or `Host` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -524,7 +551,7 @@ impl<'a> Target<'a> {
     /// The same for a name and perhaps a port, with nothing that would have to be parsed; `None`: it
     /// is none.
     fn plain(authority: &'a [u8]) -> Option<Self> {
-        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._".contains(byte);
+        let is_plain = |byte: &u8| BYTES[usize::from(*byte)] == PLAIN;
         let end = authority.iter().position(|byte| !is_plain(byte));
         let (host, rest) = authority.split_at(end.unwrap_or(authority.len()));
         if host.is_empty() {

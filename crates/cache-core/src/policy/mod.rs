@@ -91,22 +91,25 @@ pub(crate) enum Kind {
 #[derive(Debug, Clone)]
 pub(crate) struct Parameters {
     names: Arc<[String]>,
-    /// Their lengths, a bit for each: most other names are told by theirs.
-    lengths: u64,
+    /// For each length the first letters, a bit for each: nearly all other names are told by these.
+    initials: [u32; 32],
 }
 
 impl Parameters {
     fn named(names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let names: Arc<[String]> = names.into_iter().map(Into::into).collect();
-        let lengths = names
-            .iter()
-            .fold(0, |lengths, name| lengths | length_bit(name.as_bytes()));
-        Self { names, lengths }
+        let mut initials = [0; 32];
+        for name in names.iter() {
+            let (length, initial) = length_and_initial(name.as_bytes());
+            initials[length] |= initial;
+        }
+        Self { names, initials }
     }
 
     /// Whether a name is among them, in any case.
     fn contains(&self, name: &[u8]) -> bool {
-        self.lengths & length_bit(name) != 0
+        let (length, initial) = length_and_initial(name);
+        self.initials[length] & initial != 0
             && self
                 .names
                 .iter()
@@ -114,8 +117,10 @@ impl Parameters {
     }
 }
 
-fn length_bit(name: &[u8]) -> u64 {
-    1 << name.len().min(63)
+/// A length up to 31, and a bit for the first letter in any case.
+fn length_and_initial(name: &[u8]) -> (usize, u32) {
+    let initial = name.first().copied().unwrap_or_default();
+    (name.len().min(31), 1 << (initial & 0x1f))
 }
 
 /// How long a stored response is kept.
