@@ -296,7 +296,8 @@ async fn leave_at_every_point(meets: Meets) {
             polls += 1;
             assert!(polls < 500, "{meets:?} never ends");
         }
-        assert!(polls > 3, "{meets:?}: nobody left on the way");
+        // Who follows may have to be woken once only.
+        assert!(polls > 1, "{meets:?}: nobody left on the way");
     }
     site.all_expire();
 }

@@ -52,6 +52,11 @@ async fn leave_something_of_everything(replica: &Replica, path: &str) {
             .publish(&in_english("both"), &varying(""), "hello")
             .await
     );
+    assert!(
+        replica
+            .publish(&in_english("both"), &part(), "0123456789")
+            .await
+    );
     replica.invalidate(&at("gone")).await;
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cache_core::Policy;
-use http::Request;
+use http::{HeaderValue, Request};
 use kit::contract::{get, in_language, varying};
 use kit::{Answer, ok};
 
@@ -24,6 +24,44 @@ pub(crate) fn permutations<T: Clone>(of: &[T]) -> Vec<Vec<T>> {
         }
     }
     all
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_only_response_stands_at_the_primary_key_whatever_selected_it() {
+    let site = Site::small(Policy::private()).await;
+    let (en, de) = (in_language("en"), in_language("de"));
+    let mut of_part = in_language("en");
+    of_part
+        .headers_mut()
+        .insert("range", HeaderValue::from_static("bytes=0-9"));
+    for answers in [
+        [(&en, varying(""), "hello"), (&en, varying(""), "hi")],
+        [
+            (&of_part, part(), "0123456789"),
+            (&of_part, part(), "9876543210"),
+        ],
+    ] {
+        for (request, answer, body) in answers {
+            site.wait(1);
+            assert!(site.publish(request, &answer, body).await);
+            assert_eq!(site.server.keys(), [site.primary(&en)]);
+        }
+        let _: String = site.server.query(&["FLUSHALL"]);
+    }
+    for body in ["hello".to_owned(), long("hello")] {
+        assert!(site.publish(&en, &varying(""), body.clone()).await);
+        // A replica that knows it as the only one, and one that knows nothing.
+        let (knows, stranger) = (site.other(), site.other());
+        assert_eq!(knows.bodies(&en).await, [body.clone()]);
+        assert!(site.publish(&de, &varying(""), "hallo").await);
+        assert_eq!(site.variants(&en).len(), 2);
+        for replica in [&*site, &knows, &stranger] {
+            assert_eq!(replica.bodies(&en).await, [body.clone()]);
+            assert_eq!(replica.bodies(&de).await, ["hallo"]);
+            assert!(!replica.is_found(&in_language("fr")).await);
+        }
+        let _: String = site.server.query(&["FLUSHALL"]);
+    }
 }
 
 /// A response: by what it varies, and what the request that it answers has in `a` and `b`.

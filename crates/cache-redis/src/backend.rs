@@ -136,17 +136,10 @@ impl RedisBackend {
         stored: Option<&Entry>,
         since: SystemTime,
     ) -> Result<bool, LaneError> {
-        let selector = Selector::of(head);
-        let variant = keys.variant(&selector, &head.variant());
-        let unselected = keys.unselected();
+        let variant = variant_of(keys, head);
         let old = stored.map(|entry| variant_of(keys, &entry.head));
         let token = stored.map_or_else(Vec::new, |entry| entry.token.0.to_be_bytes().to_vec());
-        let names = [
-            &*keys.primary,
-            &variant,
-            &unselected,
-            old.as_deref().unwrap_or(&variant),
-        ];
+        let names = [&*keys.primary, &variant, old.as_deref().unwrap_or(&variant)];
         self.0
             .scripts
             .store
@@ -156,7 +149,6 @@ impl RedisBackend {
                 &[
                     value,
                     self.ttl(head, since).to_string().as_bytes(),
-                    selector.to_string().as_bytes(),
                     &fastrand::u64(..).to_be_bytes(),
                     self.grace().as_bytes(),
                     &token,

@@ -4,7 +4,7 @@
 //!  0  magic "httc"          4
 //!  4  version               1
 //!  5  kind                  1   1 response · 2 response, body elsewhere · 3 rule
-//!  6  zero                  2
+//!  6  length of the selector 2  little-endian; zero of a rule
 //!  8  requested at          8   big-endian microseconds since 1970; what scripts compare
 //! 16  stale at              8   the same; for people who look
 //! 24  token                16
@@ -12,13 +12,19 @@
 //! 48  length of the head    4   little-endian
 //! 52  length of the body    8   little-endian
 //! 60  checksum              8   little-endian XXH3 of all but the generation, this, and the check
-//! 68  check                 8   of a SHA-1 of what is above but for the generation
-//! 76  head                      postcard; of a rule, selectors, each followed by a line feed
+//! 68  check                 8   of a SHA-1 of what is above but for the generation, and of the next two
+//! 76  variant              16   digest of the values that the response was selected by; zero of a rule
+//! 92  selector                  the names of those fields
+//!     head                      postcard; of a rule, selectors, each followed by a line feed
 //!     body                      as received, if it is here
 //! ```
 //!
-//! Scripts compute no XXH3, so there is a check for them. They write rules, whose times, token and
-//! checksum are zero, and whose check is of all above and the lines; and into variants their generation.
+//! A response that is the only one of its resource stands at the primary key, whatever selected it; where
+//! there are several, a rule stands there, and each at a key of its own, which variant and selector tell.
+//!
+//! Scripts compute no XXH3, so there is a check for them, which lookups leave to them. They write rules,
+//! whose times, token and checksum are zero, and whose check is of all above, the variant and the lines;
+//! and into variants their generation.
 //!
 //! Whatever is not exactly this is no value: a miss.
 
@@ -115,18 +121,20 @@ impl fmt::Display for Selector {
 const PART: char = '/';
 
 const MAGIC: [u8; 4] = *b"httc";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const GENERATION_AT: usize = 40;
 const CHECKSUM_AT: usize = 60;
 const CHECK_AT: usize = 68;
+const VARIANT_AT: usize = 76;
 
 const RESPONSE: u8 = 1;
 const RESPONSE_ELSEWHERE: u8 = 2;
 const RULE: u8 = 3;
 
-/// The fixed part, but for checksum and check.
+/// The fixed part, but for checksum and check, and for the variant, which only scripts read.
 struct Prefix {
     kind: u8,
+    selector: u16,
     requested_at: u64,
     stale_at: u64,
     token: u128,
@@ -142,7 +150,7 @@ impl Prefix {
         to.put_slice(&MAGIC);
         to.put_u8(VERSION);
         to.put_u8(self.kind);
-        to.put_u16(0);
+        to.put_u16_le(self.selector);
         to.put_u64(self.requested_at);
         to.put_u64(self.stale_at);
         to.put_u128(self.token);
@@ -157,11 +165,12 @@ impl Prefix {
         let field = |at: usize, length: usize| &prefix[at..at + length];
         let big = |at| u64::from_be_bytes(field(at, 8).try_into().unwrap_or_default());
         let little = |at| u64::from_le_bytes(field(at, 8).try_into().unwrap_or_default());
-        if field(0, 4) != MAGIC || prefix[4] != VERSION || field(6, 2) != [0, 0] {
+        if field(0, 4) != MAGIC || prefix[4] != VERSION {
             return None;
         }
         let read = Self {
             kind: prefix[5],
+            selector: u16::from_le_bytes([prefix[6], prefix[7]]),
             requested_at: big(8),
             stale_at: big(16),
             token: u128::from_be_bytes(field(24, 16).try_into().ok()?),
@@ -173,18 +182,34 @@ impl Prefix {
     }
 }
 
+impl Prefix {
+    /// The head and what is behind it, in what follows the prefix.
+    fn divide(&self, rest: &Bytes) -> Result<(Bytes, Bytes), TooShort> {
+        let start = usize::from(self.selector);
+        let length = usize::try_from(self.head).map_err(|_| TooShort)?;
+        let end = start.checked_add(length).ok_or(TooShort)?;
+        match rest.len() < end {
+            true => Err(TooShort),
+            false => Ok((rest.slice(start..end), rest.slice(end..))),
+        }
+    }
+}
+
 /// What scripts check of a response.
-fn check(prefix: &[u8]) -> [u8; 8] {
+fn check(prefix: &[u8], selector: &[u8]) -> [u8; 8] {
     let mut digest = Sha1::new();
     digest.update(&prefix[..GENERATION_AT]);
     digest.update(&prefix[GENERATION_AT + 8..CHECK_AT]);
+    digest.update(&prefix[VARIANT_AT..]);
+    digest.update(selector);
     first_eight(&digest)
 }
 
-/// What scripts check of a rule.
+/// What is checked of a rule.
 fn check_of_rule(prefix: &[u8], lines: &[u8]) -> [u8; 8] {
     let mut digest = Sha1::new();
     digest.update(&prefix[..CHECK_AT]);
+    digest.update(&prefix[VARIANT_AT..]);
     digest.update(lines);
     first_eight(&digest)
 }
@@ -195,7 +220,7 @@ fn first_eight(digest: &Sha1) -> [u8; 8] {
     eight
 }
 
-/// The checksum of `prefix`, but for the generation, and of what follows it.
+/// The checksum of the beginning, but for the generation, and of what stands behind the check.
 fn checksum(prefix: &[u8], rest: &[u8]) -> u64 {
     let before = xxh3_64_with_seed(&prefix[..GENERATION_AT], 0);
     let after = xxh3_64_with_seed(&prefix[GENERATION_AT + 8..CHECKSUM_AT], before);
@@ -213,12 +238,14 @@ pub(crate) fn encode_response(
     let encoded = wire::encode(head, trailers)?;
     let freshness = head.freshness();
     let stale_in = freshness.lifetime.saturating_sub(freshness.initial_age);
+    let selector = Selector::of(head).to_string();
     let prefix = Prefix {
         kind: if body.is_some() {
             RESPONSE
         } else {
             RESPONSE_ELSEWHERE
         },
+        selector: u16::try_from(selector.len()).ok()?,
         requested_at: wire::micros(head.requested_at()),
         stale_at: wire::micros(head.received_at()).saturating_add(wire::duration_micros(stale_in)),
         token: token.0,
@@ -226,23 +253,32 @@ pub(crate) fn encode_response(
         head: u32::try_from(encoded.len()).ok()?,
         body: length,
     };
-    Some(seal(&prefix, &encoded, body.unwrap_or_default()))
+    let rest = [selector.as_bytes(), &encoded];
+    Some(seal(
+        &prefix,
+        &head.variant(),
+        rest,
+        body.unwrap_or_default(),
+    ))
 }
 
-fn seal(prefix: &Prefix, head: &[u8], body: &[Bytes]) -> Bytes {
+fn seal(prefix: &Prefix, variant: &[u8; 16], rest: [&[u8]; 2], body: &[Bytes]) -> Bytes {
     let prefix = prefix.write();
+    let [selector, head] = rest;
     let length: usize = body.iter().map(Bytes::len).sum();
-    let mut value = BytesMut::with_capacity(PREFIX + head.len() + length);
+    let mut value = BytesMut::with_capacity(PREFIX + selector.len() + head.len() + length);
     value.put_slice(&prefix);
-    value.put_bytes(0, PREFIX - CHECKSUM_AT);
+    value.put_bytes(0, VARIANT_AT - CHECKSUM_AT);
+    value.put_slice(variant);
+    value.put_slice(selector);
     value.put_slice(head);
     for chunk in body {
         value.put_slice(chunk);
     }
-    let sum = checksum(&prefix, &value[PREFIX..]);
+    let sum = checksum(&prefix, &value[VARIANT_AT..]);
     value[CHECKSUM_AT..CHECK_AT].copy_from_slice(&sum.to_le_bytes());
-    let check = check(&value[..CHECK_AT]);
-    value[CHECK_AT..PREFIX].copy_from_slice(&check);
+    let check = check(&value[..PREFIX], selector);
+    value[CHECK_AT..VARIANT_AT].copy_from_slice(&check);
     value.freeze()
 }
 
@@ -250,28 +286,24 @@ fn seal(prefix: &Prefix, head: &[u8], body: &[Bytes]) -> Bytes {
 pub(crate) fn decode(value: &Bytes) -> Option<Value> {
     let (prefix, sum) = Prefix::read(value)?;
     let rest = value.slice(PREFIX..);
-    let checked = &value[CHECK_AT..PREFIX];
     if prefix.kind == RULE {
-        let is_whole = check_of_rule(&value[..CHECK_AT], &rest) == checked;
+        let checked = &value[CHECK_AT..VARIANT_AT];
+        let is_whole = check_of_rule(&value[..PREFIX], &rest) == checked;
         return is_whole.then(|| rule(&prefix, &rest))?.map(Value::Rule);
     }
-    if checksum(&value[..CHECKSUM_AT], &rest) != sum || check(&value[..CHECK_AT]) != checked {
+    if checksum(&value[..CHECKSUM_AT], &value[VARIANT_AT..]) != sum {
         return None;
     }
-    let head_length = usize::try_from(prefix.head).ok()?;
-    if rest.len() < head_length {
-        return None;
-    }
-    let (encoded, body) = (rest.slice(..head_length), rest.slice(head_length..));
+    let (head, body) = prefix.divide(&rest).ok()?;
     match prefix.kind {
         RESPONSE if body.len() as u64 == prefix.body => {
-            response(&prefix, &encoded, Body::Here(body)).map(Value::Response)
+            response(&prefix, &head, Body::Here(body)).map(Value::Response)
         }
         RESPONSE_ELSEWHERE if body.is_empty() => {
             let body = Body::Elsewhere {
                 length: prefix.body,
             };
-            response(&prefix, &encoded, body).map(Value::Response)
+            response(&prefix, &head, body).map(Value::Response)
         }
         _ => None,
     }
@@ -299,15 +331,14 @@ pub(crate) fn decode_head(beginning: &Bytes) -> Option<Result<Beginning, TooShor
         RESPONSE_ELSEWHERE => framed_length(prefix.body),
         _ => return None,
     };
-    let rest = beginning.slice(PREFIX..);
-    let head_length = usize::try_from(prefix.head).ok()?;
-    if rest.len() < head_length {
-        return Some(Err(TooShort));
-    }
+    let head = match prefix.divide(&beginning.slice(PREFIX..)) {
+        Ok((head, _)) => head,
+        Err(TooShort) => return Some(Err(TooShort)),
+    };
     let body = Body::Elsewhere {
         length: prefix.body,
     };
-    let response = response(&prefix, &rest.slice(..head_length), body)?;
+    let response = response(&prefix, &head, body)?;
     Some(Ok(Beginning {
         trailers: response.trailers,
         head: response.head,
@@ -315,6 +346,7 @@ pub(crate) fn decode_head(beginning: &Bytes) -> Option<Result<Beginning, TooShor
         generation: response.generation,
         body_length: prefix.body,
         bytes: (PREFIX as u64)
+            .saturating_add(u64::from(prefix.selector))
             .saturating_add(u64::from(prefix.head))
             .saturating_add(framed),
     }))
@@ -327,7 +359,7 @@ pub(crate) fn generation_of_rule(beginning: &[u8]) -> Option<u64> {
 }
 
 /// How many bytes at the beginning of a value tell its kind and generation.
-pub(crate) const PREFIX: usize = 76;
+pub(crate) const PREFIX: usize = 92;
 
 /// There are not enough bytes to tell.
 #[derive(Debug)]
@@ -436,6 +468,7 @@ mod tests {
     fn rule_bytes(generation: u64, lines: &str) -> Bytes {
         let prefix = Prefix {
             kind: RULE,
+            selector: 0,
             requested_at: 0,
             stale_at: 0,
             token: 0,
@@ -444,9 +477,9 @@ mod tests {
             body: 0,
         };
         let mut value = BytesMut::from(&prefix.write()[..]);
-        value.put_u64(0);
+        value.put_bytes(0, PREFIX - CHECKSUM_AT);
         let check = check_of_rule(&value, lines.as_bytes());
-        value.put_slice(&check);
+        value[CHECK_AT..VARIANT_AT].copy_from_slice(&check);
         value.put_slice(lines.as_bytes());
         value.freeze()
     }
@@ -497,7 +530,10 @@ mod tests {
     #[test]
     fn any_other_byte_that_changes_makes_it_no_value() {
         let value = response();
-        for index in (0..value.len()).filter(|index| !(40..48).contains(index)) {
+        // The generation, and what only scripts check.
+        let unread = [40..48, 68..76];
+        let is_read = |index: &usize| !unread.iter().any(|unread| unread.contains(index));
+        for index in (0..value.len()).filter(is_read) {
             for bit in [0x01, 0x80] {
                 let mut changed = BytesMut::from(&value[..]);
                 changed[index] ^= bit;
@@ -552,6 +588,18 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_earlier_versions_wrote_is_no_value() {
+        for name in ["response", "response_elsewhere", "rule"] {
+            let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+                .join("tests/golden")
+                .join(format!("{name}.v1.bin"));
+            let value = Bytes::from(fs::read(path).expect("a golden file"));
+            assert!(decode(&value).is_none());
+            assert!(decode_head(&value).is_none());
+        }
+    }
+
     proptest! {
         #[test]
         fn arbitrary_bytes_are_no_value(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
@@ -564,10 +612,20 @@ mod tests {
             bytes in proptest::collection::vec(any::<u8>(), 0..400),
             kind in 0_u8..6,
             body in 0_u64..10,
+            selector in 0_u16..20,
         ) {
             let head = bytes.len().saturating_sub(body as usize) as u32;
-            let prefix = Prefix { kind, requested_at: 1, stale_at: 2, token: 3, generation: 4, head, body };
-            let value = seal(&prefix, &bytes, &[]);
+            let prefix = Prefix {
+                kind,
+                selector,
+                requested_at: 1,
+                stale_at: 2,
+                token: 3,
+                generation: 4,
+                head,
+                body,
+            };
+            let value = seal(&prefix, &[5; 16], [&[], &bytes], &[]);
             let _ = decode(&value);
             let _ = decode_head(&value);
         }

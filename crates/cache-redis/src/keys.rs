@@ -106,11 +106,6 @@ impl Keys {
         key
     }
 
-    /// Of the response that nothing selects, where there are others.
-    pub(crate) fn unselected(&self) -> String {
-        self.variant(&Selector::default(), &Digest::default())
-    }
-
     /// Of a body that does not stand behind its head.
     pub(crate) fn body(&self, token: Token) -> String {
         let mut key = self.with_suffix(":b:");

@@ -7,23 +7,34 @@ local function check(bytes)
   end))
 end
 
--- What stands at a key: its kind, its prefix, and of a rule its lines; nothing, where it is not
--- ours as it was written.
+-- What stands at a key: its kind, its prefix, and of a rule its lines, of a response its selector;
+-- nothing, where it is not ours as it was written.
 local function read(key)
-  local prefix = redis.pcall('GETRANGE', key, 0, 75)
-  if type(prefix) ~= 'string' or #prefix < 76 or string.sub(prefix, 1, 5) ~= 'httc\1' then
+  local prefix = redis.pcall('GETRANGE', key, 0, 91)
+  if type(prefix) ~= 'string' or #prefix < 92 or string.sub(prefix, 1, 5) ~= 'httc\2' then
     return nil
   end
-  local kind, checked = string.byte(prefix, 6), string.sub(prefix, 69, 76)
+  local kind, checked, variant = string.byte(prefix, 6), string.sub(prefix, 69, 76), string.sub(prefix, 77)
   if kind == RULE then
-    local lines = redis.call('GETRANGE', key, 76, -1)
-    if check(string.sub(prefix, 1, 68) .. lines) == checked then
+    local lines = redis.call('GETRANGE', key, 92, -1)
+    if check(string.sub(prefix, 1, 68) .. variant .. lines) == checked then
       return kind, prefix, lines
     end
-  elseif check(string.sub(prefix, 1, 40) .. string.sub(prefix, 49, 68)) == checked then
-    return kind, prefix
+    return nil
+  end
+  local length, selector = struct.unpack('<I2', prefix, 7), ''
+  if length > 0 then
+    selector = redis.call('GETRANGE', key, 92, 91 + length)
+  end
+  if check(string.sub(prefix, 1, 40) .. string.sub(prefix, 49, 68) .. variant .. selector) == checked then
+    return kind, prefix, selector
   end
   return nil
+end
+
+-- The same of a value that is about to be stored.
+local function selector_of(value)
+  return string.sub(value, 93, 92 + struct.unpack('<I2', value, 7))
 end
 
 local function is_response(kind)
@@ -42,12 +53,26 @@ local function generation(prefix)
   return string.sub(prefix, 41, 48)
 end
 
+local function variant(prefix)
+  return string.sub(prefix, 77, 92)
+end
+
+local function hex(bytes)
+  return (string.gsub(bytes, '.', function(byte)
+    return string.format('%02x', string.byte(byte))
+  end))
+end
+
 -- The key of a body that stands elsewhere.
 local function body_key(primary, prefix)
-  local hex = string.gsub(token(prefix), '.', function(byte)
-    return string.format('%02x', string.byte(byte))
-  end)
-  return primary .. ':b:' .. hex
+  return primary .. ':b:' .. hex(token(prefix))
+end
+
+-- The key of a response that is one of several.
+local function variant_key(primary, prefix, selector)
+  local is_part = string.sub(selector, 1, 1) == '/'
+  local is_selected = #selector > (is_part and 1 or 0)
+  return primary .. (is_part and ':p:' or ':v:') .. (is_selected and hex(variant(prefix)) or 'any')
 end
 
 -- A body that nobody will look up any more stays for those who read it now.

@@ -1,19 +1,18 @@
 -- Stores a response where lookups find it, if nothing forbids it: 1, or 0.
 --
--- KEYS  the primary key · the variant's key · the key of the variant that nothing selects · the key
---       of the variant that the stored response was
--- ARGV  the value · its TTL in ms, 0: none · its selector · a generation for a new rule ·
---       the grace in ms for bodies that are let go · freshening: the token of the stored response,
---       otherwise nothing · how long its body is, where it stands elsewhere
-local primary, variant, unselected = KEYS[1], KEYS[2], KEYS[3]
-local value, ttl, selector, new_generation, grace, wanted, framed =
-  ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7])
-local asked = asked_at(value)
+-- KEYS  the primary key · the variant's key · the key of the variant that the stored response was
+-- ARGV  the value · its TTL in ms, 0: none · a generation for a new rule · the grace in ms for bodies
+--       that are let go · freshening: the token of the stored response, otherwise nothing · how long
+--       its body is, where it stands elsewhere
+local primary = KEYS[1]
+local value, ttl, new_generation, grace, wanted, framed =
+  ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
+local asked, selector = asked_at(value), selector_of(value)
 local MAX_SELECTORS = 8
 
 local home
 if wanted ~= '' then
-  home = home_of(primary, KEYS[4], wanted)
+  home = home_of(primary, KEYS[3], wanted)
   if not home then
     return 0
   end
@@ -24,8 +23,10 @@ end
 
 local kind, prefix, selectors = read(primary)
 local target = primary
-if kind == RULE or selector ~= '' then
-  target = variant
+local is_another = is_response(kind) and home ~= primary
+  and (variant(prefix) ~= variant(value) or selectors ~= selector)
+if kind == RULE or is_another then
+  target = KEYS[2]
 end
 local old_kind, old = read(target)
 local is_current = target == primary or kind == RULE and old and generation(old) == generation(prefix)
@@ -68,9 +69,6 @@ if body then
 end
 if home and home ~= target then
   forget(primary, home)
-  if home == primary then
-    kind, left = nil, -2
-  end
 end
 if target == primary then
   return 1
@@ -80,18 +78,16 @@ local current = new_generation
 if kind == RULE then
   current = generation(prefix)
 else
-  selectors = ''
-  if is_response(kind) then
-    -- It becomes one of several.
-    redis.call('RENAME', primary, unselected)
-    redis.call('SETRANGE', unselected, 40, current)
-    selectors = '\n'
-    if left == -1 then
-      remember(primary, unselected)
-      if kind == ELSEWHERE then
-        redis.call('PERSIST', body_key(primary, prefix))
-        remember(primary, body_key(primary, prefix))
-      end
+  -- The only one becomes one of several.
+  local other = variant_key(primary, prefix, selectors)
+  redis.call('RENAME', primary, other)
+  redis.call('SETRANGE', other, 40, current)
+  selectors = selectors .. '\n'
+  if left == -1 then
+    remember(primary, other)
+    if kind == ELSEWHERE then
+      redis.call('PERSIST', body_key(primary, prefix))
+      remember(primary, body_key(primary, prefix))
     end
   end
 end
@@ -114,9 +110,10 @@ if ttl > 0 and left ~= -1 then
   lasts = math.max(ttl, left + 1)
 end
 if is_new or kind ~= RULE then
-  local rule = 'httc\1' .. string.char(RULE) .. string.rep('\0', 34) .. current
-    .. struct.pack('<I4', #selectors) .. string.rep('\0', 16)
-  set(primary, rule .. check(rule .. selectors) .. selectors, lasts)
+  local zero = string.rep('\0', 16)
+  local rule = 'httc\2' .. string.char(RULE) .. string.rep('\0', 34) .. current
+    .. struct.pack('<I4', #selectors) .. zero
+  set(primary, rule .. check(rule .. zero .. selectors) .. zero .. selectors, lasts)
 elseif left ~= -1 and lasts == 0 then
   redis.call('PERSIST', primary)
 elseif left ~= -1 and ttl >= left then
