@@ -123,6 +123,10 @@ impl<B: Backend> Backend for CodecBackend<B> {
         })
     }
 
+    fn answers_later(&self) -> bool {
+        self.inner.answers_later()
+    }
+
     fn writer(&self, head: StoredHead) -> Box<dyn BodyWriter> {
         let mut id = Id::default();
         let is_coded = head.headers().contains_key(CONTENT_ENCODING);

@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use bytes::Bytes;
 use cache_core::{
     Entry, PrimaryKey, SelectingField, StoredBody, StoredHead, StoredHeadParts, wire,
 };
@@ -179,7 +178,7 @@ impl Envelopes {
             packed,
             Some(length).filter(|length| *length <= LARGEST_HEAD)?,
         )?;
-        let (head, _) = wire::decode(&Bytes::from(encoded))?;
+        let (head, _) = wire::decode(&encoded)?;
         (self.key(head.key()) == *stored.key()).then_some(Opened { head, id: *id })
     }
 

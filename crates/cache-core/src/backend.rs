@@ -40,6 +40,11 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
         now: SystemTime,
     ) -> Answer<'a, Result<Candidates, BackendError>>;
 
+    /// Whether lookups are always answered later: then none is begun before it can be waited for.
+    fn answers_later(&self) -> bool {
+        false
+    }
+
     /// Begins to store a response. Nothing is visible before [`BodyWriter::publish`].
     ///
     /// It replaces the response that was selected by the same fields with the same values, if any,
@@ -120,6 +125,10 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
         (**self).lookup(query, now)
     }
 
+    fn answers_later(&self) -> bool {
+        (**self).answers_later()
+    }
+
     fn writer(&self, head: StoredHead) -> Box<dyn BodyWriter> {
         (**self).writer(head)
     }
@@ -195,6 +204,15 @@ impl Deref for Candidates {
 
     fn deref(&self) -> &[Entry] {
         &self.entries
+    }
+}
+
+impl From<Entry> for Candidates {
+    fn from(entry: Entry) -> Self {
+        Self {
+            entries: Arc::new([entry]),
+            has_others: false,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use http::header::{ETAG, HeaderMap, HeaderName, HeaderValue, LAST_MODIFIED};
+use http::header::{ETAG, HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue, LAST_MODIFIED};
 use http::{StatusCode, Version};
 
 use crate::header::common_values;
@@ -289,12 +289,17 @@ pub(crate) fn copy_unshared(headers: &HeaderMap, except: &[HeaderName], copy: &m
 
 /// A value that shares its bytes with no other that is not equal.
 fn unshared(value: &HeaderValue) -> HeaderValue {
-    let known = common_values::find(value.as_bytes()).map(HeaderValue::from_static);
-    let mut owned = known
-        .or_else(|| HeaderValue::from_bytes(value.as_bytes()).ok())
-        .unwrap_or_else(|| value.clone());
+    let mut owned = own_value(value.as_bytes()).unwrap_or_else(|_| value.clone());
     owned.set_sensitive(value.is_sensitive());
     owned
+}
+
+/// A value with these bytes.
+pub(crate) fn own_value(bytes: &[u8]) -> Result<HeaderValue, InvalidHeaderValue> {
+    match common_values::find(bytes) {
+        Some(common) => Ok(HeaderValue::from_static(common)),
+        None => HeaderValue::from_bytes(bytes),
+    }
 }
 
 /// What a field costs beside its bytes: a name, a value, a slot of the table.

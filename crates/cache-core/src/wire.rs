@@ -3,10 +3,10 @@
 //! Who reads untrusted bytes has compared a checksum before, or a signature; and even so nothing here
 //! panics, and no more is allocated than there are bytes.
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName};
 use http::{StatusCode, Version};
 use serde::{Deserialize, Serialize};
 
@@ -21,8 +21,8 @@ struct Head<'a> {
     key: &'a [u8],
     status: u16,
     version: u8,
-    #[serde(borrow)]
-    fields: Vec<(&'a str, &'a [u8])>,
+    #[serde(with = "fields")]
+    fields: Cow<'a, HeaderMap>,
     #[serde(borrow)]
     selecting: Vec<(&'a str, Option<Digest>)>,
     requested_at: u64,
@@ -38,8 +38,8 @@ struct Head<'a> {
     no_cache_fields: Vec<&'a str>,
     retain_until: Option<u64>,
     part: Option<(u64, u64, u64)>,
-    #[serde(borrow)]
-    trailers: Vec<(&'a str, &'a [u8])>,
+    #[serde(with = "fields")]
+    trailers: Cow<'a, HeaderMap>,
 }
 
 const ALWAYS_VALIDATE: u8 = 1;
@@ -59,7 +59,7 @@ pub fn encode(head: &StoredHead, trailers: Option<&HeaderMap>) -> Option<Vec<u8>
         key: head.key().as_bytes(),
         status: head.status().as_u16(),
         version: version_number(head.version()),
-        fields: fields(head.headers()),
+        fields: Cow::Borrowed(head.headers()),
         selecting: head
             .selecting()
             .iter()
@@ -84,15 +84,14 @@ pub fn encode(head: &StoredHead, trailers: Option<&HeaderMap>) -> Option<Vec<u8>
             .collect(),
         retain_until: freshness.retain_until.map(micros),
         part,
-        trailers: trailers.map_or_else(Vec::new, fields),
+        trailers: trailers.map_or_else(Cow::default, Cow::Borrowed),
     })
     .ok()
 }
 
-/// Reads a head and trailers, the values of whose fields become views of these bytes; `None`: they are
-/// none.
+/// Reads a head and trailers, which share nothing with these bytes; `None`: they are none.
 #[must_use]
-pub fn decode(encoded: &Bytes) -> Option<(StoredHead, Option<HeaderMap>)> {
+pub fn decode(encoded: &[u8]) -> Option<(StoredHead, Option<HeaderMap>)> {
     let head: Head<'_> = postcard::from_bytes(encoded).ok()?;
     let selecting = head
         .selecting
@@ -103,12 +102,12 @@ pub fn decode(encoded: &Bytes) -> Option<(StoredHead, Option<HeaderMap>)> {
         .iter()
         .map(|name| HeaderName::try_from(*name).ok());
     let is_set = |rule: u8| head.rules & rule != 0;
-    let trailers = header_map(&head.trailers, encoded)?;
+    let trailers = head.trailers.into_owned();
     let parts = StoredHeadParts {
         key: PrimaryKey::from_bytes(head.key),
         status: StatusCode::from_u16(head.status).ok()?,
         version: version(head.version)?,
-        headers: header_map(&head.fields, encoded)?,
+        headers: head.fields.into_owned(),
         selecting: selecting.collect::<Option<_>>()?,
         requested_at: time(head.requested_at)?,
         received_at: time(head.received_at)?,
@@ -138,21 +137,58 @@ pub fn decode(encoded: &Bytes) -> Option<(StoredHead, Option<HeaderMap>)> {
     Some((parts.into(), trailers))
 }
 
-fn fields(headers: &HeaderMap) -> Vec<(&str, &[u8])> {
-    headers
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_bytes()))
-        .collect()
-}
+/// A header section: its lines, each a name and a value.
+mod fields {
+    use std::borrow::Cow;
+    use std::fmt;
 
-/// Values are views of the buffer that was read.
-fn header_map(fields: &[(&str, &[u8])], buffer: &Bytes) -> Option<HeaderMap> {
-    let mut headers = HeaderMap::with_capacity(fields.len());
-    for (name, value) in fields {
-        let value = HeaderValue::from_maybe_shared(buffer.slice_ref(value)).ok()?;
-        headers.append(HeaderName::try_from(*name).ok()?, value);
+    use http::header::{HeaderMap, HeaderName};
+    use serde::de::{Error, SeqAccess, Visitor};
+    use serde::ser::SerializeSeq;
+    use serde::{Deserializer, Serializer};
+
+    use crate::stored::own_value;
+
+    pub(super) fn serialize<S: Serializer>(
+        headers: &HeaderMap,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let mut lines = serializer.serialize_seq(Some(headers.len()))?;
+        for (name, value) in headers {
+            lines.serialize_element(&(name.as_str(), value.as_bytes()))?;
+        }
+        lines.end()
     }
-    Some(headers)
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Cow<'static, HeaderMap>, D::Error> {
+        deserializer.deserialize_seq(Lines).map(Cow::Owned)
+    }
+
+    struct Lines;
+
+    impl<'de> Visitor<'de> for Lines {
+        type Value = HeaderMap;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("names and values of fields")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut lines: A) -> Result<HeaderMap, A::Error> {
+            // A length is not believed: what it says may not be there.
+            let capacity = lines.size_hint().unwrap_or_default().min(MOST_AT_ONCE);
+            let mut headers = HeaderMap::with_capacity(capacity);
+            while let Some((name, value)) = lines.next_element::<(&str, &[u8])>()? {
+                let name = HeaderName::try_from(name).map_err(Error::custom)?;
+                let value = own_value(value).map_err(Error::custom)?;
+                headers.try_append(name, value).map_err(Error::custom)?;
+            }
+            Ok(headers)
+        }
+    }
+
+    const MOST_AT_ONCE: usize = 64;
 }
 
 /// Microseconds since 1970; zero before.

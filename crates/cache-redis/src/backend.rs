@@ -16,6 +16,7 @@ use tracing::{debug, warn};
 
 use crate::body::framed_length;
 use crate::format::{self, Rule, Selector};
+use crate::heads::Heads;
 use crate::keys::Keys;
 use crate::lane::{Lane, LaneError, Node};
 use crate::options::Options;
@@ -38,6 +39,7 @@ struct Shared {
     bulk: Lane,
     scripts: Scripts,
     rules: Cache<Digest, Arc<Rule>>,
+    heads: Heads,
     undecodable: AtomicU64,
 }
 
@@ -67,6 +69,7 @@ impl RedisBackend {
             options,
             scripts: Scripts::new(),
             rules: Cache::new(RULES),
+            heads: Heads::new(),
             undecodable: AtomicU64::new(0),
         }))
     }
@@ -110,6 +113,10 @@ impl RedisBackend {
     /// is found tells whether it holds.
     pub(crate) fn rules(&self) -> &Cache<Digest, Arc<Rule>> {
         &self.0.rules
+    }
+
+    pub(crate) fn heads(&self) -> &Heads {
+        &self.0.heads
     }
 
     pub(crate) fn note_undecodable(&self, what: &'static str) {
@@ -214,6 +221,10 @@ impl Backend for RedisBackend {
             let found = self.look_up(query, now).await;
             found.map_err(|error| error.into_backend_error("looking up"))
         })
+    }
+
+    fn answers_later(&self) -> bool {
+        true
     }
 
     fn writer(&self, head: StoredHead) -> Box<dyn BodyWriter> {

@@ -29,6 +29,7 @@
 //! Whatever is not exactly this is no value: a miss.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use cache_core::{StoredHead, Token, wire};
@@ -37,13 +38,10 @@ use sha1_smol::Sha1;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::body::framed_length;
+use crate::heads::Heads;
 
 /// What stands at a key.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it is taken apart where it is made"
-)]
 pub(crate) enum Value {
     Response(StoredResponse),
     Rule(Rule),
@@ -52,7 +50,7 @@ pub(crate) enum Value {
 /// A stored response as it is read.
 #[derive(Debug)]
 pub(crate) struct StoredResponse {
-    pub(crate) head: StoredHead,
+    pub(crate) head: Arc<StoredHead>,
     pub(crate) token: Token,
     pub(crate) generation: u64,
     pub(crate) trailers: Option<HeaderMap>,
@@ -283,7 +281,7 @@ fn seal(prefix: &Prefix, variant: &[u8; 16], rest: [&[u8]; 2], body: &[Bytes]) -
 }
 
 /// Reads a value; `None` where it is not one that this version wrote, whole.
-pub(crate) fn decode(value: &Bytes) -> Option<Value> {
+pub(crate) fn decode(value: &Bytes, heads: &Heads) -> Option<Value> {
     let (prefix, sum) = Prefix::read(value)?;
     let rest = value.slice(PREFIX..);
     if prefix.kind == RULE {
@@ -297,13 +295,13 @@ pub(crate) fn decode(value: &Bytes) -> Option<Value> {
     let (head, body) = prefix.divide(&rest).ok()?;
     match prefix.kind {
         RESPONSE if body.len() as u64 == prefix.body => {
-            response(&prefix, &head, Body::Here(body)).map(Value::Response)
+            response(&prefix, &head, heads, Body::Here(body)).map(Value::Response)
         }
         RESPONSE_ELSEWHERE if body.is_empty() => {
             let body = Body::Elsewhere {
                 length: prefix.body,
             };
-            response(&prefix, &head, body).map(Value::Response)
+            response(&prefix, &head, heads, body).map(Value::Response)
         }
         _ => None,
     }
@@ -335,15 +333,12 @@ pub(crate) fn decode_head(beginning: &Bytes) -> Option<Result<Beginning, TooShor
         Ok((head, _)) => head,
         Err(TooShort) => return Some(Err(TooShort)),
     };
-    let body = Body::Elsewhere {
-        length: prefix.body,
-    };
-    let response = response(&prefix, &head, body)?;
+    let (head, trailers) = wire::decode(&head)?;
     Some(Ok(Beginning {
-        trailers: response.trailers,
-        head: response.head,
-        token: response.token,
-        generation: response.generation,
+        trailers,
+        head,
+        token: Token(prefix.token),
+        generation: prefix.generation,
         body_length: prefix.body,
         bytes: (PREFIX as u64)
             .saturating_add(u64::from(prefix.selector))
@@ -377,13 +372,14 @@ fn rule(prefix: &Prefix, rest: &[u8]) -> Option<Rule> {
     })
 }
 
-fn response(prefix: &Prefix, encoded: &Bytes, body: Body) -> Option<StoredResponse> {
-    let (head, trailers) = wire::decode(encoded)?;
+fn response(prefix: &Prefix, encoded: &[u8], heads: &Heads, body: Body) -> Option<StoredResponse> {
+    let token = Token(prefix.token);
+    let head = heads.decode(token, encoded)?;
     Some(StoredResponse {
-        head,
-        token: Token(prefix.token),
+        head: head.head.clone(),
+        token,
         generation: prefix.generation,
-        trailers,
+        trailers: head.trailers.clone(),
         body,
     })
 }
@@ -401,6 +397,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn decode(value: &Bytes) -> Option<Value> {
+        let heads = Heads::new();
+        let value = super::decode(value, &heads);
+        assert_eq!(
+            value.is_some(),
+            heads.len() > 0 || matches!(value, Some(Value::Rule(_)))
+        );
+        value
+    }
 
     fn at(micros: u64) -> SystemTime {
         UNIX_EPOCH + Duration::from_micros(micros)
@@ -489,7 +495,7 @@ mod tests {
         let Some(Value::Response(found)) = decode(&response()) else {
             panic!("no response");
         };
-        assert_eq!(found.head, head());
+        assert_eq!(*found.head, head());
         assert_eq!(found.token, Token(42));
         assert_eq!(found.trailers, Some(trailers()));
         assert!(matches!(found.body, Body::Here(body) if body == "hello world"));
@@ -501,7 +507,7 @@ mod tests {
         let Some(Value::Response(found)) = decode(&value) else {
             panic!("no response");
         };
-        assert_eq!(found.head, head());
+        assert_eq!(*found.head, head());
         assert_eq!(found.trailers, None);
         assert!(matches!(found.body, Body::Elsewhere { length } if length == 8 << 20));
     }
@@ -644,7 +650,7 @@ mod tests {
             let Some(Value::Response(found)) = decode(&value) else {
                 panic!("no response");
             };
-            prop_assert_eq!(found.head, head);
+            prop_assert_eq!(&*found.head, &head);
         }
     }
 }

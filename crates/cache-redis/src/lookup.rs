@@ -25,28 +25,30 @@ impl RedisBackend {
         let keys = self.options().namespace.keys(&digest);
         let variant = |selector: &Selector| keys.variant(selector, &query.variant(&selector.names));
         let guess = self.rules().get(&digest);
-        let guessed = guess.iter().flat_map(|rule| &rule.selectors);
-        let mut values = self
-            .get(&keys.primary, guessed.map(variant).collect())
-            .await?
-            .into_iter();
-        let primary = values.next().flatten();
-        let primary = primary.and_then(|value| self.decode(&value, query.key()));
-        let rule = match primary {
+        let (primary, guessed) = match &guess {
+            None => (self.get_one(&keys.primary).await?, Vec::new()),
+            Some(rule) => {
+                let variants = rule.selectors.iter().map(variant).collect();
+                let mut values = self.get(&keys.primary, variants).await?;
+                let primary = (!values.is_empty()).then(|| values.remove(0)).flatten();
+                (primary, values)
+            }
+        };
+        let rule = match primary.and_then(|value| self.decode(&value, query.key())) {
             Some(Value::Rule(rule)) => rule,
             other => {
                 if guess.is_some() {
                     self.rules().remove(&digest);
                 }
-                let response = match other {
-                    Some(Value::Response(response)) => Some(response),
+                let found = match other {
+                    Some(Value::Response(response)) => self.retained(&keys, response, now).await?,
                     _ => None,
                 };
-                return self.entries(&keys, response, now).await;
+                return Ok(found.map_or_else(Candidates::default, Candidates::from));
             }
         };
         let values: Vec<_> = if guess.is_some_and(|guess| *guess == rule) {
-            values.collect()
+            guessed
         } else {
             let mut names = rule.selectors.iter().map(variant);
             let first = names.next().unwrap_or_default();
@@ -54,19 +56,33 @@ impl RedisBackend {
             self.rules().insert(digest, Arc::new(rule.clone()));
             values
         };
-        let responses = values.into_iter().flatten().filter_map(|value| {
-            match self.decode(&value, query.key())? {
-                Value::Response(response) if response.generation == rule.generation => {
-                    Some(response)
+        let mut entries = Vec::new();
+        for value in values.into_iter().flatten() {
+            match self.decode(&value, query.key()) {
+                Some(Value::Response(response)) if response.generation == rule.generation => {
+                    entries.extend(self.retained(&keys, response, now).await?);
                 }
-                _ => None,
+                _ => {}
             }
-        });
-        let found = self.entries(&keys, responses, now).await?;
-        Ok(match found.is_empty() {
+        }
+        Ok(match entries.is_empty() {
             true => Candidates::others_only(),
-            false => found,
+            false => entries.into(),
         })
+    }
+
+    /// What stands at one key.
+    async fn get_one(&self, key: &str) -> Result<Option<Bytes>, LaneError> {
+        let mut command = cmd("GET");
+        command.arg(key);
+        match self.lane().send(&command).await {
+            Ok(reply) => Ok(bytes(reply)),
+            Err(error) if error.is_wrong_type() => {
+                self.note_undecodable("a value of another type");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// What stands at these keys, asked for with one command.
@@ -75,26 +91,19 @@ impl RedisBackend {
         first: &str,
         others: Vec<String>,
     ) -> Result<Vec<Option<Bytes>>, LaneError> {
-        let mut command = cmd(if others.is_empty() { "GET" } else { "MGET" });
+        if others.is_empty() {
+            return Ok(vec![self.get_one(first).await?]);
+        }
+        let mut command = cmd("MGET");
         command.arg(first).arg(&others);
-        let replies = match self.lane().send(&command).await {
-            Ok(Reply::Array(replies)) => replies,
-            Ok(reply) => vec![reply],
-            Err(error) if error.is_wrong_type() => {
-                self.note_undecodable("a value of another type");
-                return Ok(Vec::new());
-            }
-            Err(error) => return Err(error),
-        };
-        let replies = replies.into_iter().map(|reply| match reply {
-            Reply::BulkString(bytes) => Some(Bytes::from(bytes)),
-            _ => None,
-        });
-        Ok(replies.collect())
+        Ok(match self.lane().send(&command).await? {
+            Reply::Array(replies) => replies.into_iter().map(bytes).collect(),
+            _ => Vec::new(),
+        })
     }
 
     pub(crate) fn decode(&self, value: &Bytes, key: &PrimaryKey) -> Option<Value> {
-        match format::decode(value) {
+        match format::decode(value, self.heads()) {
             Some(Value::Response(response)) if response.head.key() != key => {
                 self.note_undecodable("a response to another request");
                 None
@@ -107,21 +116,18 @@ impl RedisBackend {
         }
     }
 
-    /// The responses that are still to be kept, with bodies that are there.
-    async fn entries(
+    /// A response, if it is still to be kept and its body is there.
+    async fn retained(
         &self,
         keys: &Keys,
-        responses: impl IntoIterator<Item = StoredResponse>,
+        response: StoredResponse,
         now: SystemTime,
-    ) -> Result<Candidates, LaneError> {
-        let mut entries = Vec::new();
-        for response in responses {
-            let retain_until = response.head.retain_until();
-            if retain_until.is_none_or(|until| now < until) {
-                entries.extend(self.entry(keys, response).await?);
-            }
+    ) -> Result<Option<Entry>, LaneError> {
+        let retain_until = response.head.retain_until();
+        match retain_until.is_none_or(|until| now < until) {
+            true => self.entry(keys, response).await,
+            false => Ok(None),
         }
-        Ok(entries.into())
     }
 
     /// A response, if its body is there.
@@ -146,7 +152,7 @@ impl RedisBackend {
             }
         };
         Ok(Some(Entry {
-            head: Arc::new(response.head),
+            head: response.head,
             body: body.with_trailers(response.trailers),
             token: response.token,
         }))
@@ -162,5 +168,13 @@ impl RedisBackend {
             _ => 0,
         };
         Ok(u64::try_from(length) == Ok(framed_length(body.length)))
+    }
+}
+
+/// The bytes that a reply has, if there are any.
+fn bytes(reply: Reply) -> Option<Bytes> {
+    match reply {
+        Reply::BulkString(bytes) => Some(bytes.into()),
+        _ => None,
     }
 }

@@ -100,6 +100,7 @@ impl RedisBackend {
             on_progress(progress);
         }
         self.rules().clear();
+        self.heads().clear();
         Ok(progress)
     }
 }

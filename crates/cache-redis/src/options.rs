@@ -32,7 +32,7 @@ pub struct Options {
     /// What the names of all keys begin with. Default: `http-cache`.
     pub namespace: Namespace,
     /// Bodies up to this many bytes stand behind their head, and come with it in one reply; larger
-    /// ones are read in windows of 128 KiB while they are sent to the caller. Default: 64 KiB.
+    /// ones are read in windows of 128 KiB while they are sent to the caller. Default: 128 KiB.
     pub inline_limit: u64,
     /// How many connections share what is small. More than one is seldom faster: requests that are
     /// under way together are sent together, and fewer of them are on each. Default: 1.
@@ -70,7 +70,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             namespace: Namespace::default(),
-            inline_limit: 64 << 10,
+            inline_limit: 128 << 10,
             lanes: 1,
             upload_buffer: 8 << 20,
             ttl_jitter: Duration::ZERO,

@@ -115,6 +115,9 @@ where
         }
         Begin::Lookup(lookup) => {
             let lookup = lookup.refreshing_early(engine.seed);
+            if engine.backend.answers_later() {
+                return ResponseFuture::waiting(exchange().look_up(lookup, request, now));
+            }
             match engine.look_up_now(&lookup, head, now) {
                 Some(found) => Step::from(engine.judge(lookup, &head, found, now)),
                 None => return ResponseFuture::waiting(exchange().look_up(lookup, request, now)),
@@ -166,7 +169,7 @@ impl Engine {
     ) -> Option<Result<Candidates, BackendError>> {
         match self.backend.lookup(lookup.query(&self.policy, head), now) {
             Answer::Now(found) => Some(found),
-            // It does nothing before it is polled; the task of this exchange makes one of its own.
+            // It did not say so, and does nothing before it is polled: the exchange asks again.
             Answer::Later(_) => None,
         }
     }
@@ -307,8 +310,11 @@ impl<S> Exchange<S> {
         let query = lookup.query(&self.engine.policy, head);
         let found = self.engine.backend.lookup(query, now);
         let found = self.budget.spend("looking up", found).await;
-        let step = Step::from(self.engine.judge(lookup, &head, found, now));
-        self.go_on(step, request, now).await
+        match Step::from(self.engine.judge(lookup, &head, found, now)) {
+            Step::Reuse(reuse) => Ok(self.reuse(reuse, request, now)),
+            // What has to be asked for takes more room than a hit needs.
+            step => Box::pin(self.go_on(step, request, now)).await,
+        }
     }
 
     async fn go_on<ReqBody, ResBody>(
