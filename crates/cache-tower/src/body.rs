@@ -81,8 +81,10 @@ impl<B> CacheBody<B> {
     }
 
     /// The same, with a way to go on where it is lost.
-    pub(crate) fn or_rest(mut self, way: Rest<B>) -> Self {
-        if let Kind::Stored { rest, .. } | Kind::Shared { rest, .. } = &mut self.kind {
+    pub(crate) fn or_rest(mut self, way: Option<Rest<B>>) -> Self {
+        if let (Kind::Stored { rest, .. } | Kind::Shared { rest, .. }, Some(way)) =
+            (&mut self.kind, way)
+        {
             *rest = Some(Box::new(way));
         }
         self

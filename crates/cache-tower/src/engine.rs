@@ -288,11 +288,11 @@ pub(crate) struct Exchange<S> {
     /// The same for this key, or another with the same hash, where the store took its time.
     pub(crate) ended: Option<u64>,
     /// The caller has its answer already.
-    in_background: bool,
+    pub(crate) in_background: bool,
 }
 
 impl<S> Exchange<S> {
-    async fn look_up<ReqBody, ResBody>(
+    pub(crate) async fn look_up<ReqBody, ResBody>(
         mut self,
         lookup: Lookup,
         request: Request<ReqBody>,
@@ -380,12 +380,12 @@ impl<S> Exchange<S> {
         ReqBody: Body + Send + 'static,
         ResBody: Send + 'static,
     {
-        let info = reuse.info(now);
-        self.respond(reuse, info, Some(request), now)
+        let rest = self.rest_of(&reuse, Some(request));
+        let response = self.engine.answer(reuse, now);
+        response.map(|body: CacheBody<ResBody>| body.or_rest(rest))
     }
 
-    /// A stored response as the answer. Where its body is in a store that may go away meanwhile, a
-    /// request is kept for the rest of it.
+    /// The same, where there is more to say of it.
     fn respond<ReqBody, ResBody>(
         &self,
         reuse: Reuse,
@@ -399,18 +399,28 @@ impl<S> Exchange<S> {
         ReqBody: Body + Send + 'static,
         ResBody: Send + 'static,
     {
-        let is_closed = self.engine.fail_mode == FailMode::Closed;
-        let continuation = reuse
-            .continuation()
-            .filter(|_| reuse.is_remote() && !is_closed);
+        let rest = self.rest_of(&reuse, request);
         let response = self.engine.respond(reuse, info, now);
-        match (continuation, request) {
-            (Some(continuation), Some(request)) => {
-                let rest = Rest::new(continuation, self.inner.clone(), request);
-                response.map(|body: CacheBody<ResBody>| body.or_rest(rest))
-            }
-            _ => response,
+        response.map(|body: CacheBody<ResBody>| body.or_rest(rest))
+    }
+
+    /// Where a body is in a store that may go away meanwhile, a request is kept for the rest of it.
+    fn rest_of<ReqBody, ResBody>(
+        &self,
+        reuse: &Reuse,
+        request: Option<Request<ReqBody>>,
+    ) -> Option<Rest<ResBody>>
+    where
+        S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
+        S::Future: Send,
+        ReqBody: Body + Send + 'static,
+        ResBody: Send + 'static,
+    {
+        if !reuse.is_remote() || self.engine.fail_mode == FailMode::Closed {
+            return None;
         }
+        let continuation = reuse.continuation()?;
+        Some(Rest::new(continuation, self.inner.clone(), request?))
     }
 
     /// Sends a request to the origin, and says so.

@@ -79,3 +79,6 @@ mod together;
 mod transfer;
 mod watch;
 mod work;
+
+#[cfg(test)]
+mod sizes;

@@ -241,13 +241,9 @@ impl<S> Exchange<S> {
         let continuation = continuation_of(&reuse);
         let response = self.engine.respond(reuse, info, now);
         response.map(|_: CacheBody<ResBody>| {
-            let body = CacheBody::shared(reader);
-            match continuation {
-                Some(continuation) => {
-                    body.or_rest(Rest::new(continuation, self.inner.clone(), request))
-                }
-                None => body,
-            }
+            let rest = continuation
+                .map(|continuation| Rest::new(continuation, self.inner.clone(), request));
+            CacheBody::shared(reader).or_rest(rest)
         })
     }
 }
