@@ -38,10 +38,13 @@ pub const OURS: &str = "ours";
 pub const TELLING: &str = "ours, with CacheInfo";
 
 /// Those who are no peers.
-pub(crate) const OWN: [&str; 5] = [LIMIT, OURS, TELLING, INLINE, CHECKOUT];
+pub(crate) const OWN: [&str; 6] = [LIMIT, OURS, TELLING, INLINE, CHECKOUT, APART];
 
 /// Ours in Redis, where bodies up to 256 KiB stand behind their heads.
 pub(crate) const INLINE: &str = "ours, inline to 256 KiB";
 
 /// A connection of the pool for each command, as its documentation shows it.
 pub(crate) const CHECKOUT: &str = "a checkout per GET";
+
+/// A connection for what is small, and one for what is large.
+pub(crate) const APART: &str = "a connection for each size";

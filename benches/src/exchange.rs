@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_ENCODING};
+use http::header::{ACCEPT, ACCEPT_ENCODING, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
 use http_body_util::{Empty, Full};
 use tower::Service;
@@ -25,19 +25,33 @@ pub(crate) struct Asked {
 
 impl Asked {
     pub(crate) fn new() -> Self {
+        Self::at("http://origin.example/catalogue/items/4711?lang=en&view=full")
+    }
+
+    pub(crate) fn at(uri: &'static str) -> Self {
         // Static, since requests share no reference counts with one another.
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, br"));
         Self {
-            uri: Uri::from_static("http://origin.example/catalogue/items/4711?lang=en&view=full"),
+            uri: Uri::from_static(uri),
             headers,
         }
     }
 
+    /// With one field more.
+    pub(crate) fn with(mut self, name: HeaderName, value: &'static str) -> Self {
+        self.headers.insert(name, HeaderValue::from_static(value));
+        self
+    }
+
     pub(crate) fn request(&self) -> Request<RequestBody> {
+        self.request_for(self.uri.clone())
+    }
+
+    pub(crate) fn request_for(&self, uri: Uri) -> Request<RequestBody> {
         let mut request = Request::new(Empty::new());
-        *request.uri_mut() = self.uri.clone();
+        *request.uri_mut() = uri;
         *request.headers_mut() = self.headers.clone();
         request
     }
@@ -51,8 +65,7 @@ pub(crate) struct Prebuilt {
 
 impl Prebuilt {
     pub(crate) fn new(body_bytes: usize) -> Self {
-        let mut response = Response::new(Full::from(vec![b'x'; body_bytes]));
-        *response.headers_mut() = header_map(&[
+        let headers = header_map(&[
             ("date", &httpdate::fmt_http_date(SystemTime::now())),
             ("server", "origin/2.4.1"),
             ("content-type", "application/json; charset=utf-8"),
@@ -68,9 +81,63 @@ impl Prebuilt {
             ("referrer-policy", "same-origin"),
             ("x-request-id", "7b0f2f3e-51a4-4c39-9a53-6d1d0c2b8f10"),
         ]);
+        Self::with_headers(headers, body_bytes)
+    }
+
+    /// Another one, of these fields.
+    pub(crate) fn with_headers(headers: HeaderMap, body_bytes: usize) -> Self {
+        let mut response = Response::new(Full::from(vec![b'x'; body_bytes]));
+        *response.headers_mut() = headers;
         Self {
             response: Arc::new(response),
         }
+    }
+
+    /// The same without what a cache has no use for, and with fields up to about so many bytes, as
+    /// they are on the wire.
+    pub(crate) fn with_head_of(head_bytes: usize, body_bytes: usize) -> Self {
+        let mut headers = header_map(&[
+            ("date", &httpdate::fmt_http_date(SystemTime::now())),
+            ("content-length", &body_bytes.to_string()),
+            ("cache-control", "public, max-age=3600"),
+            ("etag", "\"5d8c72a5edda8d6a\""),
+            ("vary", "accept-encoding"),
+        ]);
+        let value = HeaderValue::from_static("a value of forty bytes, as many of them ");
+        for number in 0.. {
+            let name = format!("x-field-{number:03}");
+            let has = headers
+                .iter()
+                .map(|(name, value)| on_wire(name.as_str(), value));
+            if has.sum::<usize>() + on_wire(&name, &value) > head_bytes {
+                break;
+            }
+            let name = HeaderName::try_from(name).expect("a field name");
+            headers.insert(name, value.clone());
+        }
+        Self::with_headers(headers, body_bytes)
+    }
+
+    /// The same, selected by a field of requests.
+    pub(crate) fn selected_by(self, name: HeaderName) -> Self {
+        let mut response = (*self.response).clone();
+        response.headers_mut().insert(VARY, name.into());
+        Self {
+            response: Arc::new(response),
+        }
+    }
+
+    /// Shares nothing with this one.
+    fn copied(&self) -> Response<ResponseBody> {
+        let body = self.response.body().clone().into_inner();
+        let body = body.as_ref().map(|body| Bytes::copy_from_slice(body));
+        let mut response = Response::new(body.map_or_else(Full::default, Full::new));
+        let headers = self.response.headers().iter().map(|(name, value)| {
+            let value = HeaderValue::from_bytes(value.as_bytes());
+            (name.clone(), value.expect("a field value"))
+        });
+        *response.headers_mut() = headers.collect();
+        response
     }
 
     pub(crate) fn headers(&self) -> &HeaderMap {
@@ -100,13 +167,24 @@ pub(crate) struct Origin(Arc<Counted>);
 struct Counted {
     prebuilt: Prebuilt,
     calls: AtomicU64,
+    /// Whether each response has memory of its own, as it has where it comes from a network.
+    copies: bool,
 }
 
 impl Origin {
     pub(crate) fn new(prebuilt: Prebuilt) -> Self {
+        Self::which_copies(prebuilt, false)
+    }
+
+    pub(crate) fn copying(prebuilt: Prebuilt) -> Self {
+        Self::which_copies(prebuilt, true)
+    }
+
+    fn which_copies(prebuilt: Prebuilt, copies: bool) -> Self {
         Self(Arc::new(Counted {
             prebuilt,
             calls: AtomicU64::new(0),
+            copies,
         }))
     }
 
@@ -126,8 +204,15 @@ impl<B> Service<Request<B>> for Origin {
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         self.0.calls.fetch_add(1, Ordering::Relaxed);
-        self.0.prebuilt.clone().call(request)
+        match self.0.copies {
+            false => self.0.prebuilt.clone().call(request),
+            true => ready(Ok(self.0.prebuilt.copied())),
+        }
     }
+}
+
+fn on_wire(name: &str, value: &HeaderValue) -> usize {
+    name.len() + ": ".len() + value.len() + "\r\n".len()
 }
 
 fn header_map(fields: &[(&'static str, &str)]) -> HeaderMap {

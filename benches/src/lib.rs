@@ -2,8 +2,10 @@
 
 mod exchange;
 
+mod ask;
+
 mod candidate;
-pub use candidate::Candidate;
+pub use candidate::{Candidate, Reader};
 
 mod candidates;
 pub use candidates::{LIMIT, OURS, TELLING, candidates};
@@ -12,10 +14,18 @@ pub use candidates::{LIMIT, OURS, TELLING, candidates};
 mod peers;
 
 mod rounds;
-pub use rounds::{Case, Options, measure};
+pub use rounds::{Case, Options, measure, run, times, to_json};
+
+mod beside;
 
 mod over_redis;
-pub use over_redis::{Server, over_redis};
+pub use over_redis::{Server, beside_large, ours_over_redis, over_redis};
+
+pub mod growth;
+
+pub mod memory;
+
+mod plot;
 
 pub mod table;
 

@@ -8,13 +8,14 @@ use cache_redis::{EmbeddedRedis, Options, RedisBackend, RedisConfig};
 use cache_tower::CacheLayer;
 use deadpool_redis::{Pool, Runtime as PoolRuntime};
 use redis::aio::MultiplexedConnection;
-use redis::{Client, Value, cmd};
+use redis::{AsyncConnectionConfig, Client, Value, cmd};
 use tokio::runtime::Runtime;
 use tower::Layer;
 
-use crate::candidate::{Candidate, Measured};
-use crate::candidates::{CHECKOUT, INLINE};
-use crate::exchange::{Origin, Prebuilt};
+use crate::beside::Beside;
+use crate::candidate::{Candidate, Measured, Reader};
+use crate::candidates::{APART, CHECKOUT, INLINE};
+use crate::exchange::{Asked, Origin, Prebuilt};
 use crate::{LIMIT, OURS};
 
 /// A server of our own, gone when this is.
@@ -49,7 +50,13 @@ impl Server {
     }
 
     async fn connection(&self) -> Result<MultiplexedConnection, Box<dyn Error>> {
-        Ok(self.client.get_multiplexed_async_connection().await?)
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(PATIENCE))
+            .set_response_timeout(Some(PATIENCE));
+        let client = &self.client;
+        Ok(client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await?)
     }
 }
 
@@ -67,26 +74,13 @@ pub fn over_redis(
 ) -> Result<Vec<Box<dyn Candidate>>, Box<dyn Error>> {
     runtime.block_on(async {
         let prebuilt = Prebuilt::new(body_bytes);
-        let key = format!("raw:{name}");
-        // As long as ours with its head.
-        let value = vec![b'x'; body_bytes + HEAD_BYTES];
-        let mut connection = server.connection().await?;
-        let _: Value = cmd("SET")
-            .arg(&key)
-            .arg(value)
-            .query_async(&mut connection)
-            .await?;
+        let shared = raw(server, LIMIT, name, body_bytes, 1).await?;
         let pool = deadpool_redis::Config::from_url(server.server.url())
             .create_pool(Some(PoolRuntime::Tokio1))?;
-        let shared = Asking {
-            name: LIMIT,
-            how: How::Shared(connection),
-            key: key.clone(),
-        };
         let checkout = Asking {
             name: CHECKOUT,
             how: How::Checkout(pool),
-            key,
+            key: shared.key.clone(),
         };
         let ours = cached(
             server,
@@ -96,12 +90,8 @@ pub fn over_redis(
             &prebuilt,
             body_bytes,
         )?;
-        let inline = Options {
-            inline_limit: 256 << 10,
-            ..Options::default()
-        };
         let apart = format!("{name}-inline");
-        let inline = cached(server, INLINE, &apart, inline, &prebuilt, body_bytes)?;
+        let inline = cached(server, INLINE, &apart, inline(), &prebuilt, body_bytes)?;
         #[cfg_attr(
             not(feature = "peers"),
             expect(unused_mut, reason = "the peers are pushed to it")
@@ -117,6 +107,124 @@ pub fn over_redis(
     })
 }
 
+/// The same without the peers, where ours has so many lanes and the limit so many connections.
+pub(crate) fn with_lanes(
+    server: &Server,
+    runtime: &Runtime,
+    name: &str,
+    body_bytes: usize,
+    lanes: usize,
+) -> Result<Vec<Box<dyn Candidate>>, Box<dyn Error>> {
+    runtime.block_on(async {
+        let prebuilt = Prebuilt::new(body_bytes);
+        let limit = raw(server, LIMIT, name, body_bytes, lanes).await?;
+        let options = Options {
+            lanes,
+            // So that a body that the origin gives in one piece is stored.
+            upload_buffer: 64 << 20,
+            ..Options::default()
+        };
+        let is_inline = body_bytes as u64 <= options.inline_limit;
+        let ours = cached(server, OURS, name, options.clone(), &prebuilt, body_bytes)?;
+        let mut all: Vec<Box<dyn Candidate>> = vec![Box::new(limit), ours];
+        if !is_inline && body_bytes as u64 <= inline().inline_limit {
+            let options = Options {
+                inline_limit: inline().inline_limit,
+                ..options
+            };
+            let apart = format!("{name}-inline");
+            all.push(cached(
+                server, INLINE, &apart, options, &prebuilt, body_bytes,
+            )?);
+        }
+        Ok(all)
+    })
+}
+
+/// The same with one of each.
+///
+/// # Errors
+///
+/// Where the server does not answer.
+pub fn ours_over_redis(
+    server: &Server,
+    runtime: &Runtime,
+    name: &str,
+    body_bytes: usize,
+) -> Result<Vec<Box<dyn Candidate>>, Box<dyn Error>> {
+    with_lanes(server, runtime, name, body_bytes, 1)
+}
+
+/// What is asked for beside large bodies: everything on one connection, ours, and a connection of
+/// their own for large values.
+///
+/// # Errors
+///
+/// Where the server does not answer.
+pub fn beside_large(
+    server: &Server,
+    runtime: &Runtime,
+    name: &str,
+) -> Result<Vec<Box<dyn Candidate>>, Box<dyn Error>> {
+    runtime.block_on(async {
+        let (small, large) = (format!("{name}-small"), format!("{name}-large"));
+        let one = raw(server, LIMIT, &small, SMALL, 1).await?;
+        let large_on_one = Asking {
+            key: raw(server, LIMIT, &large, LARGE, 1).await?.key,
+            ..one.clone()
+        };
+        let apart = raw(server, APART, &small, SMALL, 1).await?;
+        let large_apart = raw(server, APART, &large, LARGE, 1).await?;
+        let layer = layer(server, name, Options::default())?;
+        let ours = |body_bytes| {
+            let prebuilt = Prebuilt::new(body_bytes);
+            let origin = Origin::new(prebuilt.clone());
+            let service = layer.layer(origin.clone());
+            Measured::new(OURS, service, prebuilt, body_bytes, Some(origin))
+        };
+        let large_of_ours = ours(LARGE).asking(Asked::at("http://origin.example/large"));
+        Ok(vec![
+            Box::new(Beside::new(Box::new(one), Box::new(large_on_one))) as Box<dyn Candidate>,
+            Box::new(Beside::new(Box::new(ours(SMALL)), Box::new(large_of_ours))),
+            Box::new(Beside::new(Box::new(apart), Box::new(large_apart))),
+        ])
+    })
+}
+
+/// A `GET` of as many bytes, on connections that all share.
+async fn raw(
+    server: &Server,
+    called: &'static str,
+    name: &str,
+    body_bytes: usize,
+    connections: usize,
+) -> Result<Asking, Box<dyn Error>> {
+    let mut all = Vec::with_capacity(connections);
+    for _ in 0..connections {
+        all.push(server.connection().await?);
+    }
+    let key = format!("raw:{name}");
+    // As long as ours with its head.
+    let value = vec![b'x'; body_bytes + HEAD_BYTES];
+    let _: Value = cmd("SET")
+        .arg(&key)
+        .arg(value)
+        .query_async(&mut all[0])
+        .await?;
+    Ok(Asking {
+        name: called,
+        how: How::Shared(all),
+        key,
+    })
+}
+
+fn inline() -> Options {
+    Options {
+        inline_limit: 256 << 10,
+        ..Options::default()
+    }
+}
+
 fn cached(
     server: &Server,
     called: &'static str,
@@ -126,15 +234,7 @@ fn cached(
     body_bytes: usize,
 ) -> Result<Box<dyn Candidate>, Box<dyn Error>> {
     let origin = Origin::new(prebuilt.clone());
-    let mut config: RedisConfig = server.server.url().parse()?;
-    config.options = Options {
-        namespace: name.parse()?,
-        ..options
-    };
-    let layer = CacheLayer::new(RedisBackend::from_config(&config)?)
-        // A busy machine is no reason to ask the origin.
-        .backend_budget(Duration::from_secs(10))
-        .cache_info(false);
+    let layer = layer(server, name, options)?;
     let service = layer.layer(origin.clone());
     let origin = Some(origin);
     Ok(Box::new(Measured::new(
@@ -144,6 +244,20 @@ fn cached(
         body_bytes,
         origin,
     )))
+}
+
+fn layer(server: &Server, name: &str, options: Options) -> Result<CacheLayer, Box<dyn Error>> {
+    let mut config: RedisConfig = server.server.url().parse()?;
+    config.options = Options {
+        namespace: name.parse()?,
+        connect_timeout: PATIENCE,
+        response_timeout: PATIENCE,
+        ..options
+    };
+    Ok(CacheLayer::new(RedisBackend::from_config(&config)?)
+        .backend_budget(PATIENCE)
+        .backend_timeout(PATIENCE)
+        .cache_info(false))
 }
 
 /// Who asks for nothing but a value.
@@ -156,16 +270,20 @@ struct Asking {
 
 #[derive(Clone)]
 enum How {
-    Shared(MultiplexedConnection),
+    /// In turn, by task.
+    Shared(Vec<MultiplexedConnection>),
     Checkout(Pool),
 }
 
 impl Asking {
-    async fn ask(&self) -> Value {
+    async fn ask(&self, task: u64) -> Value {
         let mut get = cmd("GET");
         get.arg(&self.key);
         match &self.how {
-            How::Shared(connection) => get.query_async(&mut connection.clone()).await,
+            How::Shared(connections) => {
+                let turn = task as usize % connections.len();
+                get.query_async(&mut connections[turn].clone()).await
+            }
             How::Checkout(pool) => {
                 let mut connection = pool.get().await.expect("a connection");
                 get.query_async(&mut connection).await
@@ -184,7 +302,7 @@ impl Candidate for Asking {
         runtime.block_on(async {
             let started = Instant::now();
             for _ in 0..hits {
-                black_box(self.ask().await);
+                black_box(self.ask(0).await);
             }
             started.elapsed()
         })
@@ -194,11 +312,11 @@ impl Candidate for Asking {
         runtime.block_on(async {
             let started = Instant::now();
             let running: Vec<_> = (0..tasks)
-                .map(|_| {
+                .map(|task| {
                     let own = self.clone();
                     tokio::spawn(async move {
                         for _ in 0..hits {
-                            black_box(own.ask().await);
+                            black_box(own.ask(task).await);
                         }
                     })
                 })
@@ -210,11 +328,27 @@ impl Candidate for Asking {
         })
     }
 
+    fn reader(&self) -> Reader {
+        let own = self.clone();
+        Box::new(move || {
+            let own = own.clone();
+            Box::pin(async move {
+                black_box(own.ask(0).await);
+            })
+        })
+    }
+
     fn verify(&self, runtime: &Runtime) {
-        let value = runtime.block_on(self.ask());
+        let value = runtime.block_on(self.ask(0));
         assert!(matches!(value, Value::BulkString(_)), "{}", self.name);
     }
 }
+
+/// How long a reply may take: a busy machine is no reason to give up, nor to ask the origin.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+const SMALL: usize = 1 << 10;
+const LARGE: usize = 1 << 20;
 
 /// About as long as what ours stores before the body: a guess at the head of this response.
 const HEAD_BYTES: usize = 700;

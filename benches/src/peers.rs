@@ -7,10 +7,12 @@ use hitbox_http::extractors::{Method, path::PathExtractor};
 use hitbox_http::predicates::{NeutralRequestPredicate, NeutralResponsePredicate};
 use http_cache::MokaManager;
 use http_cache_tower::HttpCacheLayer;
+use redis::aio::ConnectionManagerConfig;
 use tower::Layer;
 
 use crate::candidate::{Candidate, Measured};
 use crate::exchange::{Origin, Prebuilt};
+use crate::over_redis::PATIENCE;
 
 pub(crate) fn peers(prebuilt: &Prebuilt, body_bytes: usize) -> Vec<Box<dyn Candidate>> {
     vec![
@@ -41,7 +43,10 @@ pub(crate) async fn tower_http_cache_in_redis(
     body_bytes: usize,
 ) -> Result<Box<dyn Candidate>, redis::RedisError> {
     let origin = Origin::new(prebuilt.clone());
-    let connection = client.get_connection_manager().await?;
+    let config = ConnectionManagerConfig::new()
+        .set_connection_timeout(Some(PATIENCE))
+        .set_response_timeout(Some(PATIENCE));
+    let connection = client.get_connection_manager_with_config(config).await?;
     let backend = tower_http_cache::backend::redis::RedisBackend::new(connection)
         .with_namespace(format!("peer-{name}"));
     let layer = tower_http_cache::CacheLayer::new(backend).with_ttl(LIFETIME);

@@ -11,14 +11,30 @@ use serde_json::json;
 use tokio::runtime::Runtime;
 
 use crate::candidates::OWN;
+use crate::table::Style;
 use crate::{Candidate, LIMIT, OURS, table};
 
 /// What can be said to each benchmark of times.
 pub struct Options {
-    rounds: usize,
+    /// How many rounds there are.
+    pub rounds: usize,
     /// How long one candidate is measured in one round.
-    time: Duration,
-    json: Option<PathBuf>,
+    pub time: Duration,
+    /// Where to write what was measured, as JSON.
+    pub json: Option<PathBuf>,
+    /// How tables are printed.
+    pub style: Style,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            rounds: 31,
+            time: Duration::from_millis(20),
+            json: None,
+            style: Style::Plain,
+        }
+    }
 }
 
 impl Options {
@@ -28,23 +44,42 @@ impl Options {
     ///
     /// Where one is unknown.
     pub fn parse() -> Result<Self, lexopt::Error> {
-        let mut options = Self {
-            rounds: 31,
-            time: Duration::from_millis(20),
-            json: None,
-        };
+        Self::default().parse_with(
+            |_, _| Ok(false),
+            |value| Err(format!("what is {value}?").into()),
+        )
+    }
+
+    /// The same where the program has options of its own, which `option` takes, and other arguments.
+    ///
+    /// # Errors
+    ///
+    /// Where one is unknown.
+    pub fn parse_with(
+        mut self,
+        mut option: impl FnMut(&str, &mut lexopt::Parser) -> Result<bool, lexopt::Error>,
+        mut other: impl FnMut(String) -> Result<(), lexopt::Error>,
+    ) -> Result<Self, lexopt::Error> {
         let mut arguments = lexopt::Parser::from_env();
         while let Some(argument) = arguments.next()? {
             match argument {
-                Long("rounds") => options.rounds = arguments.value()?.parse::<usize>()?.max(1),
+                Long("rounds") => self.rounds = arguments.value()?.parse::<usize>()?.max(1),
                 Long("milliseconds") => {
-                    options.time = Duration::from_millis(arguments.value()?.parse()?);
+                    self.time = Duration::from_millis(arguments.value()?.parse()?);
                 }
-                Long("json") => options.json = Some(arguments.value()?.into()),
-                _ => return Err(argument.unexpected()),
+                Long("json") => self.json = Some(arguments.value()?.into()),
+                Long("markdown") => self.style = Style::Markdown,
+                Long(name) => {
+                    let name = name.to_owned();
+                    if !option(&name, &mut arguments)? {
+                        return Err(lexopt::Error::UnexpectedOption(format!("--{name}")));
+                    }
+                }
+                Value(value) => other(value.string()?)?,
+                argument @ Short(_) => return Err(argument.unexpected()),
             }
         }
-        Ok(options)
+        Ok(self)
     }
 }
 
@@ -94,7 +129,9 @@ impl<'a> Case<'a> {
                 let taken = measured.run(self.runtime, self.tasks);
                 if taken * 4 > time {
                     let scale = time.as_secs_f64() / taken.as_secs_f64();
-                    measured.hits = ((measured.hits as f64 * scale) as u64).max(1);
+                    // So that few of them are the first and the last of a task, beside which others rest.
+                    let least = self.tasks.map_or(1, |_| HITS_OF_A_TASK);
+                    measured.hits = ((measured.hits as f64 * scale) as u64).max(least);
                     break;
                 }
                 measured.hits *= 2;
@@ -125,6 +162,16 @@ impl<'a> Case<'a> {
     fn peers(&self) -> impl Iterator<Item = &Measured> {
         let all = self.measured.iter();
         all.filter(|measured| !OWN.contains(&measured.candidate.name()))
+    }
+
+    /// The name of each candidate, how many nanoseconds a hit takes it, and how many times as long that
+    /// is as with the limit.
+    pub fn results(&self) -> impl Iterator<Item = (&'static str, f64, f64)> {
+        let limit = self.of(LIMIT);
+        self.measured.iter().map(move |measured| {
+            let ratio = measured.ratio_to(limit);
+            (measured.candidate.name(), measured.median(), ratio)
+        })
     }
 
     fn others(&self) -> impl Iterator<Item = &Measured> {
@@ -172,26 +219,32 @@ fn median(mut numbers: Vec<f64>) -> f64 {
 ///
 /// Where the file cannot be written.
 pub fn measure(title: &str, mut cases: Vec<Case<'_>>, options: &Options) -> io::Result<()> {
-    for case in &mut cases {
-        case.prepare(options.time);
-    }
-    for round in 1..=options.rounds {
-        for case in &mut cases {
-            case.measure();
-        }
-        eprintln!("round {round} of {}", options.rounds);
-    }
-    for case in &cases {
-        case.verify();
-    }
-    report(title, &cases);
+    let mut all: Vec<_> = cases.iter_mut().collect();
+    run(&mut all, options);
+    report(title, &cases, options.style);
     if let Some(file) = &options.json {
-        std::fs::write(file, format!("{:#}\n", to_json(&cases)))?;
+        std::fs::write(file, format!("{:#}\n", to_json(cases.iter())))?;
     }
     Ok(())
 }
 
-fn report(title: &str, cases: &[Case<'_>]) {
+/// Measures all in each round.
+pub fn run(cases: &mut [&mut Case<'_>], options: &Options) {
+    for case in &mut *cases {
+        case.prepare(options.time);
+    }
+    for round in 1..=options.rounds {
+        for case in &mut *cases {
+            case.measure();
+        }
+        eprintln!("round {round} of {}", options.rounds);
+    }
+    for case in cases {
+        case.verify();
+    }
+}
+
+fn report(title: &str, cases: &[Case<'_>], style: Style) {
     println!("\n{title} · nanoseconds, medians; ratios inside a round, medians\n");
     let heading = [
         "",
@@ -219,7 +272,7 @@ fn report(title: &str, cases: &[Case<'_>]) {
         }
         rows.push(row);
     }
-    table::print(&rows);
+    table::print(&rows, style);
 
     println!("\nall others\n");
     let heading = ["", "nanoseconds", "it / limit", "it / ours"];
@@ -234,15 +287,17 @@ fn report(title: &str, cases: &[Case<'_>]) {
             ]);
         }
     }
-    table::print(&rows);
+    table::print(&rows, style);
 }
 
-fn times(ratio: f64) -> String {
+/// A ratio for people.
+pub fn times(ratio: f64) -> String {
     format!("{ratio:.2} ×")
 }
 
-fn to_json(cases: &[Case<'_>]) -> serde_json::Value {
-    let cases = cases.iter().map(|case| {
+/// What was measured.
+pub fn to_json<'a, 'b: 'a>(cases: impl Iterator<Item = &'a Case<'b>>) -> serde_json::Value {
+    let cases = cases.map(|case| {
         let candidates: BTreeMap<_, _> = case
             .measured
             .iter()
@@ -264,3 +319,5 @@ fn to_json(cases: &[Case<'_>]) -> serde_json::Value {
     });
     json!({ "cases": cases.collect::<Vec<_>>() })
 }
+
+const HITS_OF_A_TASK: u64 = 16;

@@ -1,7 +1,33 @@
 //! Tables for people.
 
-/// Prints rows in columns; the first is a heading, and all columns but the first are numbers.
-pub fn print(rows: &[Vec<String>]) {
+/// How tables are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Style {
+    /// In columns, for a terminal.
+    #[default]
+    Plain,
+    /// For a document.
+    Markdown,
+}
+
+/// Prints rows; the first is a heading, and all columns but the first are numbers.
+pub fn print(rows: &[Vec<String>], style: Style) {
+    match style {
+        Style::Plain => plain(rows),
+        Style::Markdown => markdown(rows),
+    }
+}
+
+fn markdown(rows: &[Vec<String>]) {
+    for (number, row) in rows.iter().enumerate() {
+        println!("| {} |", row.join(" | "));
+        if number == 0 {
+            println!("|---{}|", "|---:".repeat(row.len() - 1));
+        }
+    }
+}
+
+fn plain(rows: &[Vec<String>]) {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let widths: Vec<usize> = (0..columns)
         .map(|column| {

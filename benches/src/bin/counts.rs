@@ -1,6 +1,6 @@
-//! What a hit in memory costs in allocations and instructions, which do not depend on the machine's
-//! mood as times do; `--check FILE` compares with a baseline, `--write FILE` makes one, `--peers` leaves
-//! ours and the limit out.
+//! What a hit costs in allocations and instructions, which do not depend on the machine's mood as times
+//! do; `--check FILE` compares with a baseline, `--write FILE` makes one, `--peers` leaves ours and the
+//! limit out.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::BTreeMap;
@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cache_benches::{Candidate, LIMIT, OURS, SIZES, TELLING, candidates, kib, table};
+use cache_benches::table::{self, Style};
+use cache_benches::{
+    Candidate, LIMIT, OURS, SIZES, Server, TELLING, candidates, kib, ours_over_redis,
+};
 use lexopt::prelude::*;
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
@@ -18,17 +21,19 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let mut check = None;
     let mut write = None;
     let mut peers_only = false;
+    let mut style = Style::Plain;
     let mut arguments = lexopt::Parser::from_env();
     while let Some(argument) = arguments.next()? {
         match argument {
             Long("check") => check = Some(PathBuf::from(arguments.value()?)),
             Long("write") => write = Some(PathBuf::from(arguments.value()?)),
             Long("peers") => peers_only = true,
+            Long("markdown") => style = Style::Markdown,
             _ => return Err(argument.unexpected().into()),
         }
     }
     let counts = count(peers_only)?;
-    report(&counts);
+    report(&counts, style);
     if let Some(file) = write {
         let baseline: BTreeMap<_, _> = counts
             .iter()
@@ -56,26 +61,47 @@ struct Counts {
 }
 
 impl Counts {
+    fn of(candidate: &dyn Candidate, runtime: &Runtime, instructions: Option<u64>) -> Self {
+        let (allocations, bytes) = count_allocations(candidate, runtime);
+        Self {
+            allocations,
+            bytes,
+            instructions,
+        }
+    }
+
     fn to_json(&self) -> Value {
         json!({ "allocations": self.allocations, "instructions": self.instructions })
     }
 }
 
 fn count(peers_only: bool) -> Result<Vec<(String, Counts)>, Box<dyn Error>> {
-    let runtime = Builder::new_current_thread().enable_time().build()?;
+    let runtime = Builder::new_current_thread().enable_all().build()?;
     let mut all = Vec::new();
     for bytes in SIZES {
         for candidate in candidates(bytes) {
             if peers_only && [LIMIT, OURS, TELLING].contains(&candidate.name()) {
                 continue;
             }
-            let (allocations, allocated) = count_allocations(&*candidate, &runtime);
-            let counts = Counts {
-                allocations,
-                bytes: allocated,
-                instructions: count_instructions(candidate.name(), bytes)?,
-            };
-            all.push((format!("{}, {}", candidate.name(), kib(bytes)), counts));
+            let instructions = count_instructions(candidate.name(), bytes, None)?;
+            let name = format!("{}, {}", candidate.name(), kib(bytes));
+            all.push((name, Counts::of(&*candidate, &runtime, instructions)));
+        }
+    }
+    if peers_only {
+        return Ok(all);
+    }
+    match runtime.block_on(Server::start()) {
+        Err(error) => eprintln!("hits in Redis are not counted: {error}"),
+        Ok(server) => {
+            for bytes in SIZES {
+                let name = format!("counts-{bytes}");
+                for candidate in ours_over_redis(&server, &runtime, &name, bytes)? {
+                    let name = format!("{} in Redis, {}", candidate.name(), kib(bytes));
+                    let instructions = count_instructions(candidate.name(), bytes, Some("redis"))?;
+                    all.push((name, Counts::of(&*candidate, &runtime, instructions)));
+                }
+            }
         }
     }
     Ok(all)
@@ -109,19 +135,35 @@ fn count_allocations(candidate: &dyn Candidate, runtime: &Runtime) -> (u64, u64)
 }
 
 /// The instructions of a hit: the difference between a run with few hits and one with many.
-fn count_instructions(name: &str, bytes: usize) -> Result<Option<u64>, Box<dyn Error>> {
-    let (Some(few), Some(many)) = (run(name, bytes, FEW)?, run(name, bytes, MANY)?) else {
+fn count_instructions(
+    name: &str,
+    bytes: usize,
+    store: Option<&str>,
+) -> Result<Option<u64>, Box<dyn Error>> {
+    // Those over Redis take long enough.
+    let (few, many) = match store {
+        None => (FEW, MANY),
+        Some(_) => (FEW / 5, MANY / 5),
+    };
+    let run = |hits| run(name, bytes, hits, store);
+    let (Some(least), Some(most)) = (run(few)?, run(many)?) else {
         return Ok(None);
     };
-    Ok(Some((many - few) / (MANY - FEW)))
+    Ok(Some((most - least) / (many - few)))
 }
 
-fn run(name: &str, bytes: usize, hits: u64) -> Result<Option<u64>, Box<dyn Error>> {
+fn run(
+    name: &str,
+    bytes: usize,
+    hits: u64,
+    store: Option<&str>,
+) -> Result<Option<u64>, Box<dyn Error>> {
     let hit = std::env::current_exe()?.with_file_name("hit");
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
         .arg(hit)
         .args([name, &bytes.to_string(), &hits.to_string()])
+        .args(store)
         .output();
     let output = match output {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -136,8 +178,8 @@ fn run(name: &str, bytes: usize, hits: u64) -> Result<Option<u64>, Box<dyn Error
     Ok(Some(instructions.trim().parse()?))
 }
 
-fn report(counts: &[(String, Counts)]) {
-    println!("\na hit in memory, request and reading of the response included\n");
+fn report(counts: &[(String, Counts)], style: Style) {
+    println!("\na hit, request and reading of the response included\n");
     let heading = ["", "allocations", "bytes", "instructions"];
     let mut rows = vec![heading.map(String::from).to_vec()];
     for (name, counts) in counts {
@@ -150,7 +192,7 @@ fn report(counts: &[(String, Counts)]) {
                 .map_or_else(|| "–".into(), |count| count.to_string()),
         ]);
     }
-    table::print(&rows);
+    table::print(&rows, style);
 }
 
 /// Whether all is as in the baseline; says what is not.

@@ -3,7 +3,8 @@
 
 use std::error::Error;
 
-use cache_benches::{Case, OURS, Options, SIZES, Server, kib, measure, over_redis, table};
+use cache_benches::table::{self, Style};
+use cache_benches::{Case, OURS, Options, SIZES, Server, beside_large, kib, measure, over_redis};
 use tokio::runtime::{Builder, Runtime};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -14,7 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .enable_all()
         .build()?;
     let server = two_workers.block_on(Server::start())?;
-    count(&server, &one_thread)?;
+    count(&server, &one_thread, options.style)?;
     let mut cases = Vec::new();
     for (runtime, tasks, who) in [
         (&one_thread, None, "sequential"),
@@ -27,13 +28,16 @@ fn main() -> Result<(), Box<dyn Error>> {
             cases.push(Case::new(name, candidates, runtime, tasks));
         }
     }
+    let beside = beside_large(&server, &two_workers, "beside")?;
+    let name = "p50 of 16 tasks, 1 KiB, beside 8 that read 1 MiB".to_owned();
+    cases.push(Case::new(name, beside, &two_workers, None));
     measure("a hit in Redis", cases, &options)?;
     Ok(())
 }
 
 /// Commands and reads of sockets, counted by the server.
-fn count(server: &Server, runtime: &Runtime) -> Result<(), Box<dyn Error>> {
-    println!("a hit in Redis, one after the other, as the server counts\n");
+fn count(server: &Server, runtime: &Runtime, style: Style) -> Result<(), Box<dyn Error>> {
+    println!("\na hit in Redis, one after the other, as the server counts\n");
     let heading = ["", "commands", "reads", "writes"];
     let mut rows = vec![heading.map(String::from).to_vec()];
     for bytes in SIZES {
@@ -62,7 +66,7 @@ fn count(server: &Server, runtime: &Runtime) -> Result<(), Box<dyn Error>> {
             rows.push(row);
         }
     }
-    table::print(&rows);
+    table::print(&rows, style);
     Ok(())
 }
 
