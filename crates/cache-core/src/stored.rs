@@ -225,13 +225,19 @@ impl StoredHead {
         self.freshness.retain_until
     }
 
-    /// About how many bytes it takes in memory.
+    /// About how many bytes it takes in memory, with what is kept free in its tables.
     #[must_use]
     pub fn weight(&self) -> usize {
         size_of::<Self>()
             + self.key.as_bytes().len()
-            + weight(&self.headers)
+            + resident(&self.headers)
             + self.selecting.len() * size_of::<SelectingField>()
+            + 4 * ALLOCATION
+    }
+
+    /// About how many bytes of its own it has: what the limit of a header section is for.
+    pub(crate) fn length(&self) -> usize {
+        self.key.as_bytes().len() + weight(&self.headers)
     }
 
     pub(crate) fn etag(&self) -> Option<EntityTag<'_>> {
@@ -269,6 +275,25 @@ pub(crate) fn has_validator(headers: &HeaderMap) -> bool {
 }
 
 /// About how many bytes a header section takes in memory.
+fn resident(headers: &HeaderMap) -> usize {
+    let repeated = headers.len() - headers.keys_len();
+    let values: usize = headers.values().map(|value| value.len() + VALUE).sum();
+    headers.capacity() * SLOT + repeated * REPEATED + values
+}
+
+/// A place in the table of a `HeaderMap`, and its part of the index.
+const SLOT: usize = 110;
+
+/// A value of a name that has one already.
+const REPEATED: usize = 72;
+
+/// An allocation for the bytes of a value, and one for their references.
+const VALUE: usize = 48;
+
+/// What an allocation takes beside its bytes.
+const ALLOCATION: usize = 16;
+
+/// About how long a header section is, with what a table needs for each field.
 pub(crate) fn weight(headers: &HeaderMap) -> usize {
     headers
         .iter()

@@ -107,7 +107,7 @@ impl Slot {
     /// About how many bytes it takes.
     pub(crate) fn weight(&self) -> u64 {
         let entries = self.entries.iter().map(weight).sum::<u64>();
-        size_of::<Self>() as u64 + entries
+        PLACE + size_of::<Self>() as u64 + entries
     }
 
     fn set(&mut self, entries: Vec<Entry>) {
@@ -146,6 +146,9 @@ fn trailers_weight(trailers: &HeaderMap) -> usize {
 fn is_retained(head: &StoredHead, now: SystemTime) -> bool {
     head.retain_until().is_none_or(|until| now < until)
 }
+
+/// What the store takes for each key, and the allocation that readers share.
+const PLACE: u64 = 160;
 
 /// How many responses are kept for one key; beyond, the oldest goes.
 const MAX_VARIANTS: usize = 64;

@@ -85,11 +85,11 @@ impl<'a> Selector<'a> {
     /// Whether a stored response is for the same key, and was selected by the values that the
     /// request has.
     pub(crate) fn selects(&mut self, head: &StoredHead) -> bool {
-        head.key == *self.key
-            && head
-                .selecting
-                .iter()
-                .all(|field| self.value(&field.name) == field.value)
+        // The key last: it is the same nearly always, and longer.
+        head.selecting
+            .iter()
+            .all(|field| self.value(&field.name) == field.value)
+            && head.key == *self.key
     }
 
     /// Whether a stored response is whole, as far as its head can tell, or has the part that is

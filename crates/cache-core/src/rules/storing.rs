@@ -121,7 +121,7 @@ pub(crate) fn store(
             head.headers.remove(name);
         }
     }
-    if head.weight() > policy.max_head_bytes {
+    if head.length() > policy.max_head_bytes {
         return Err(Reason::HeadTooLarge);
     }
     Ok(head)
