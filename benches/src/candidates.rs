@@ -38,10 +38,7 @@ pub const OURS: &str = "ours";
 pub const TELLING: &str = "ours, with CacheInfo";
 
 /// Those who are no peers.
-pub(crate) const OWN: [&str; 6] = [LIMIT, OURS, TELLING, INLINE, CHECKOUT, APART];
-
-/// Ours in Redis, where bodies up to 256 KiB stand behind their heads.
-pub(crate) const INLINE: &str = "ours, inline to 256 KiB";
+pub(crate) const OWN: [&str; 5] = [LIMIT, OURS, TELLING, CHECKOUT, APART];
 
 /// A connection of the pool for each command, as its documentation shows it.
 pub(crate) const CHECKOUT: &str = "a checkout per GET";

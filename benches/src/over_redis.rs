@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::hint::black_box;
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use cache_redis::{EmbeddedRedis, Options, RedisBackend, RedisConfig};
@@ -14,26 +15,54 @@ use tower::Layer;
 
 use crate::beside::Beside;
 use crate::candidate::{Candidate, Measured, Reader};
-use crate::candidates::{APART, CHECKOUT, INLINE};
+use crate::candidates::{APART, CHECKOUT};
 use crate::exchange::{Asked, Origin, Prebuilt};
 use crate::{LIMIT, OURS};
 
 /// A server of our own, gone when this is.
 pub struct Server {
-    server: EmbeddedRedis,
+    _server: EmbeddedRedis,
+    url: String,
     client: Client,
 }
 
 impl Server {
-    /// Starts one.
+    /// Starts one that is reached through a Unix socket.
     ///
     /// # Errors
     ///
     /// Where there is none on the machine.
     pub async fn start() -> Result<Self, Box<dyn Error>> {
         let server = EmbeddedRedis::start().await?;
-        let client = Client::open(server.url())?;
-        Ok(Self { server, client })
+        let url = server.url().to_owned();
+        let client = Client::open(&*url)?;
+        Ok(Self {
+            _server: server,
+            url,
+            client,
+        })
+    }
+
+    /// Starts one that is reached through a port of the loopback device, as replicas reach theirs by TCP.
+    ///
+    /// # Errors
+    ///
+    /// The same, or where no port is free.
+    pub async fn start_on_loopback() -> Result<Self, Box<dyn Error>> {
+        let server = EmbeddedRedis::start().await?;
+        let mut connection = Client::open(server.url())?.get_connection()?;
+        let free = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        for (name, value) in [("bind", "127.0.0.1"), ("port", &free.port().to_string())] {
+            let mut set = cmd("CONFIG");
+            set.arg("SET").arg(name).arg(value).exec(&mut connection)?;
+        }
+        let url = format!("redis://{free}");
+        let client = Client::open(&*url)?;
+        Ok(Self {
+            _server: server,
+            url,
+            client,
+        })
     }
 
     /// The counter of this name in `INFO stats`.
@@ -75,8 +104,8 @@ pub fn over_redis(
     runtime.block_on(async {
         let prebuilt = Prebuilt::new(body_bytes);
         let shared = raw(server, LIMIT, name, body_bytes, 1).await?;
-        let pool = deadpool_redis::Config::from_url(server.server.url())
-            .create_pool(Some(PoolRuntime::Tokio1))?;
+        let pool =
+            deadpool_redis::Config::from_url(&server.url).create_pool(Some(PoolRuntime::Tokio1))?;
         let checkout = Asking {
             name: CHECKOUT,
             how: How::Checkout(pool),
@@ -90,14 +119,11 @@ pub fn over_redis(
             &prebuilt,
             body_bytes,
         )?;
-        let apart = format!("{name}-inline");
-        let inline = cached(server, INLINE, &apart, inline(), &prebuilt, body_bytes)?;
         #[cfg_attr(
             not(feature = "peers"),
             expect(unused_mut, reason = "the peers are pushed to it")
         )]
-        let mut all: Vec<Box<dyn Candidate>> =
-            vec![Box::new(shared), ours, inline, Box::new(checkout)];
+        let mut all: Vec<Box<dyn Candidate>> = vec![Box::new(shared), ours, Box::new(checkout)];
         #[cfg(feature = "peers")]
         all.push(
             crate::peers::tower_http_cache_in_redis(&server.client, name, &prebuilt, body_bytes)
@@ -124,19 +150,8 @@ pub(crate) fn with_lanes(
             upload_buffer: 64 << 20,
             ..Options::default()
         };
-        let is_inline = body_bytes as u64 <= options.inline_limit;
-        let ours = cached(server, OURS, name, options.clone(), &prebuilt, body_bytes)?;
-        let mut all: Vec<Box<dyn Candidate>> = vec![Box::new(limit), ours];
-        if !is_inline && body_bytes as u64 <= inline().inline_limit {
-            let options = Options {
-                inline_limit: inline().inline_limit,
-                ..options
-            };
-            let apart = format!("{name}-inline");
-            all.push(cached(
-                server, INLINE, &apart, options, &prebuilt, body_bytes,
-            )?);
-        }
+        let ours = cached(server, OURS, name, options, &prebuilt, body_bytes)?;
+        let all: Vec<Box<dyn Candidate>> = vec![Box::new(limit), ours];
         Ok(all)
     })
 }
@@ -218,13 +233,6 @@ async fn raw(
     })
 }
 
-fn inline() -> Options {
-    Options {
-        inline_limit: 256 << 10,
-        ..Options::default()
-    }
-}
-
 fn cached(
     server: &Server,
     called: &'static str,
@@ -247,7 +255,7 @@ fn cached(
 }
 
 fn layer(server: &Server, name: &str, options: Options) -> Result<CacheLayer, Box<dyn Error>> {
-    let mut config: RedisConfig = server.server.url().parse()?;
+    let mut config: RedisConfig = server.url.parse()?;
     config.options = Options {
         namespace: name.parse()?,
         connect_timeout: PATIENCE,

@@ -37,7 +37,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     if let Some(file) = write {
         let baseline: BTreeMap<_, _> = counts
             .iter()
-            .map(|(name, counts)| (name, counts.to_json()))
+            .map(|(name, counts)| (&**name, counts.to_json()))
+            .chain([(COMPILER, json!(compiler()?))])
             .collect();
         std::fs::write(file, format!("{:#}\n", json!(baseline)))?;
     }
@@ -200,6 +201,13 @@ fn is_kept(counts: &[(String, Counts)], file: &Path) -> Result<bool, Box<dyn Err
     let baseline: BTreeMap<String, Value> = serde_json::from_slice(&std::fs::read(file)?)?;
     let mut is_kept = true;
     println!();
+    let compiler = compiler()?;
+    let is_same_compiler = baseline.get(COMPILER) == Some(&json!(compiler));
+    if !is_same_compiler {
+        println!(
+            "instructions are not compared: the baseline is of another compiler than {compiler}"
+        );
+    }
     for (name, counts) in counts {
         let Some(expected) = baseline.get(name) else {
             println!("{name}: not in the baseline");
@@ -212,6 +220,9 @@ fn is_kept(counts: &[(String, Counts)], file: &Path) -> Result<bool, Box<dyn Err
                 counts.allocations, expected["allocations"]
             );
             is_kept = false;
+        }
+        if !is_same_compiler {
+            continue;
         }
         match (counts.instructions, expected["instructions"].as_f64()) {
             (None, _) => println!("{name}: instructions not compared, there is no valgrind"),
@@ -233,6 +244,14 @@ fn is_kept(counts: &[(String, Counts)], file: &Path) -> Result<bool, Box<dyn Err
     }
     Ok(is_kept)
 }
+
+/// The compiler of which instructions depend.
+fn compiler() -> Result<String, Box<dyn Error>> {
+    let output = Command::new("rustc").arg("--version").output()?;
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
+const COMPILER: &str = "compiler";
 
 fn allocated(work: impl FnOnce()) -> (u64, u64) {
     let before = (
@@ -290,5 +309,6 @@ const HITS_COUNTED: usize = 1001;
 const FEW: u64 = 500;
 const MANY: u64 = 2500;
 
-/// How far instructions may be from the baseline; allocations may not.
-const TOLERANCE: f64 = 0.03;
+/// How far instructions may be from the baseline, since processors have different `memcpy`s; allocations
+/// may not.
+const TOLERANCE: f64 = 0.05;

@@ -14,18 +14,24 @@ fn main() -> Result<(), Box<dyn Error>> {
         .worker_threads(2)
         .enable_all()
         .build()?;
-    let server = two_workers.block_on(Server::start())?;
+    let server = two_workers.block_on(Server::start_on_loopback())?;
+    let nearer = two_workers.block_on(Server::start())?;
     count(&server, &one_thread, options.style)?;
     let mut cases = Vec::new();
-    for (runtime, tasks, who) in [
-        (&one_thread, None, "sequential"),
-        (&two_workers, Some(TASKS), "64 tasks on 2 workers"),
+    for (server, how, sizes) in [
+        (&server, "TCP", &SIZES[..]),
+        (&nearer, "Unix socket", &SIZES[..1]),
     ] {
-        for bytes in SIZES {
-            let name = format!("case{}", cases.len());
-            let candidates = over_redis(&server, runtime, &name, bytes)?;
-            let name = format!("{who}, {}", kib(bytes));
-            cases.push(Case::new(name, candidates, runtime, tasks));
+        for (runtime, tasks, who) in [
+            (&one_thread, None, "sequential"),
+            (&two_workers, Some(TASKS), "64 tasks on 2 workers"),
+        ] {
+            for bytes in sizes {
+                let name = format!("case{}", cases.len());
+                let candidates = over_redis(server, runtime, &name, *bytes)?;
+                let name = format!("{who}, {}, {how}", kib(*bytes));
+                cases.push(Case::new(name, candidates, runtime, tasks));
+            }
         }
     }
     let beside = beside_large(&server, &two_workers, "beside")?;
