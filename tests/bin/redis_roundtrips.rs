@@ -194,9 +194,8 @@ fn outcome<B>(response: &http::Response<B>) -> Outcome {
 fn commands(counts: BTreeMap<String, u64>) -> String {
     let is_script = |name: &str| matches!(name, "evalsha" | "eval");
     let is_sent = |name: &str| match name {
-        "get" | "mget" | "strlen" | "append" | "multi" | "exec" => true,
+        "get" | "mget" | "hset" | "hget" | "hlen" | "multi" | "exec" => true,
         "pexpire" => counts.contains_key("exec"),
-        "getrange" => !counts.keys().any(|name| is_script(name)),
         _ => is_script(name),
     };
     let list = |is_wanted: &dyn Fn(&str) -> bool| {

@@ -8,8 +8,8 @@ use cache_redis::{Options, RedisBackend, RedisConfig};
 use kit::redis::RedisServer;
 
 /// What a user of a server must be allowed, whose backend has the default namespace.
-pub(crate) const RIGHTS: &str = "~http-cache:* resetchannels -@all +ping +get +mget +strlen +getrange +set +setrange \
-     +append +rename +pttl +pexpire +persist +unlink +sadd +srem +smembers +multi +exec +eval +evalsha +scan";
+pub(crate) const RIGHTS: &str = "~http-cache:* resetchannels -@all +ping +get +mget +getrange +set +setrange \
+     +hset +hget +hlen +rename +pttl +pexpire +persist +unlink +sadd +srem +smembers +multi +exec +eval +evalsha +scan";
 
 /// A backend of its own on a server that others use, too.
 fn backend(url: &str) -> RedisBackend {

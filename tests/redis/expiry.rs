@@ -865,7 +865,7 @@ async fn an_upload_that_expires_under_way_is_no_response() {
     site.server.reset_counts();
     writer.write(noise(200_000, 1)).expect("a piece is taken");
     until("it has expired", || {
-        site.server.command_counts().contains_key("append") && site.server.keys().is_empty()
+        site.server.command_counts().contains_key("hset") && site.server.keys().is_empty()
     })
     .await;
     let written = writer.write(noise(200_000, 2));

@@ -356,7 +356,7 @@ fn write_foreign_bytes(connection: &mut Connection, random: &mut Random) {
         _ => 0,
     };
     let place = random.below(length.max(1));
-    match random.below(9) {
+    match random.below(11) {
         0 => ask(cmd("SET").arg(&key).arg(&bytes).arg("KEEPTTL")),
         1 => ask(cmd("SETRANGE").arg(&key).arg(place).arg(&bytes)),
         2 => ask(cmd("SETRANGE").arg(&key).arg(random.below(80)).arg("x")),
@@ -376,6 +376,8 @@ fn write_foreign_bytes(connection: &mut Connection, random: &mut Random) {
             ask(cmd("DEL").arg(&key));
             ask(cmd("HSET").arg(&key).arg("field").arg(&bytes))
         }
+        7 => ask(cmd("HSET").arg(&key).arg(random.below(4)).arg(&bytes)),
+        8 => ask(cmd("HDEL").arg(&key).arg(random.below(4))),
         // What is right at another key.
         _ => ask(cmd("COPY").arg(&other).arg(&key).arg("REPLACE")),
     };

@@ -131,6 +131,24 @@ impl Site {
         self.ask(redis::cmd("GET").arg(key))
     }
 
+    /// The frames of a body that stands at this key, one after the other.
+    pub(crate) fn frames(&self, key: &str) -> Vec<u8> {
+        let frames: BTreeMap<u64, Vec<u8>> = self.ask(redis::cmd("HGETALL").arg(key));
+        frames.into_values().flatten().collect()
+    }
+
+    /// Writes bytes as frames to a key, in the place of what stands there.
+    pub(crate) fn overwrite_frames(&self, key: &str, bytes: &[u8]) {
+        let ttl = self.pttl(key);
+        self.delete(key);
+        for (number, frame) in bytes.chunks(131_072 + 8).enumerate() {
+            let _: u64 = self.ask(redis::cmd("HSET").arg(key).arg(number).arg(frame));
+        }
+        if ttl > 0 {
+            let _: u64 = self.ask(redis::cmd("PEXPIRE").arg(key).arg(ttl));
+        }
+    }
+
     /// Writes bytes to a key, and leaves its TTL as it is.
     pub(crate) fn overwrite(&self, key: &str, bytes: &[u8]) {
         self.ask(redis::cmd("SET").arg(key).arg(bytes).arg("KEEPTTL"))

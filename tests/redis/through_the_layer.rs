@@ -132,7 +132,7 @@ async fn a_large_response_is_a_hit_for_every_process() {
     }
     let counts = counts(&site.server);
     assert_eq!(counts["get"], 2);
-    assert_eq!(counts["getrange"], 8);
+    assert_eq!(counts["hget"], 8);
 }
 
 /// The place of each range, and how many frames it is in.
@@ -165,7 +165,7 @@ async fn a_range_of_a_large_response_reads_only_the_frames_that_it_is_in() {
             format!("bytes {}-{}/{length}", bytes.start, bytes.end - 1)
         );
         let counts = counts(&site.server);
-        assert_eq!(counts["getrange"], frames, "{range}");
+        assert_eq!(counts["hget"], frames, "{range}");
         assert_eq!(counts["get"], 1, "{range}");
     }
 }
@@ -185,7 +185,7 @@ async fn what_needs_no_body_of_a_large_response_reads_none() {
         assert_eq!(seen.status, status);
         assert!(seen.body.is_empty());
     }
-    assert_eq!(counts(&site.server).get("getrange"), None);
+    assert_eq!(counts(&site.server).get("hget"), None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -204,7 +204,7 @@ async fn a_caller_that_goes_away_stops_the_reading() {
     // Whatever it had asked for would have come before this.
     site.backend.ping().await.expect("an answer");
     // The one that it got, and a few that were asked for ahead.
-    let asked = counts(&site.server)["getrange"];
+    let asked = counts(&site.server)["hget"];
     assert!(asked <= 8, "{asked} of 32 frames");
 }
 
@@ -292,7 +292,7 @@ async fn a_large_response_is_validated_without_its_body() {
         assert_eq!(seen.outcome, Outcome::Hit, "{round}");
         assert!(seen.body == body && !seen.broke_off);
     }
-    assert!(!counts(&site.server).contains_key("append"));
+    assert!(!counts(&site.server).contains_key("hset"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -363,9 +363,11 @@ async fn a_large_response_whose_body_is_lost_is_a_miss_and_stored_again() {
         let key = site.bodies_elsewhere().pop().expect("a body");
         match how {
             "deleted" => site.delete(&key),
-            "cut" => site.overwrite(&key, &site.value(&key)[..1000]),
+            "cut" => {
+                site.server.command(&["HDEL", &key, "0"]);
+            }
             "extended" => {
-                let _: u64 = site.server.query(&["APPEND", &key, "x"]);
+                site.server.command(&["HSET", &key, "4", "x"]);
             }
             _ => {
                 site.delete(&key);
@@ -392,9 +394,9 @@ async fn a_large_response_whose_body_is_lost_is_a_miss_and_stored_again() {
 async fn what_is_damaged_of_a_large_response_comes_from_the_origin_or_not_at_all() {
     let (site, mut gateway, body) = with_a_large_response().await;
     let key = site.bodies_elsewhere().pop().expect("a body");
-    let mut bytes = site.value(&key);
+    let mut bytes = site.frames(&key);
     bytes[2 * (131_072 + 8) + 100] ^= 1;
-    site.overwrite(&key, &bytes);
+    site.overwrite_frames(&key, &bytes);
 
     // The origin has another by now.
     gateway

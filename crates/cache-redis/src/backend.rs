@@ -14,7 +14,7 @@ use quick_cache::sync::Cache;
 use redis::{Value, pipe};
 use tracing::{debug, warn};
 
-use crate::body::framed_length;
+use crate::body::frames;
 use crate::format::{self, Rule, Selector};
 use crate::heads::Heads;
 use crate::keys::Keys;
@@ -159,9 +159,7 @@ impl RedisBackend {
                     &fastrand::u64(..).to_be_bytes(),
                     self.grace().as_bytes(),
                     &token,
-                    framed_length(staged.unwrap_or_default())
-                        .to_string()
-                        .as_bytes(),
+                    frames(staged.unwrap_or_default()).to_string().as_bytes(),
                 ],
             )
             .await

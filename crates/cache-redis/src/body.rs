@@ -1,4 +1,5 @@
-//! Bodies that do not stand behind their head: frames of [`FRAME`] bytes, a checksum before each.
+//! Bodies that do not stand behind their head: frames of [`FRAME`] bytes, a checksum before each, as the
+//! fields of a hash. (A string that is appended to is moved by the server again and again.)
 //!
 //! The checksum is seeded by the token of the response and the number of the frame, so that no other
 //! bytes pass for these.
@@ -17,10 +18,14 @@ use crate::lane::Lane;
 pub(crate) const FRAME: usize = 128 << 10;
 const CHECKSUM: usize = 8;
 
+/// How many frames a body of `length` bytes has.
+pub(crate) fn frames(length: u64) -> u64 {
+    length.div_ceil(FRAME as u64)
+}
+
 /// How many bytes a body of `length` bytes takes with its checksums.
 pub(crate) fn framed_length(length: u64) -> u64 {
-    let checksums = length.div_ceil(FRAME as u64) * CHECKSUM as u64;
-    length.saturating_add(checksums)
+    length.saturating_add(frames(length) * CHECKSUM as u64)
 }
 
 fn checksum(token: Token, frame: u64, data: &[u8]) -> u64 {
@@ -99,11 +104,9 @@ impl ReadBody for RedisBody {
         let frame = start / FRAME as u64;
         let begin = frame * FRAME as u64;
         let data = self.length.saturating_sub(begin).min(FRAME as u64);
-        let first = frame * (FRAME + CHECKSUM) as u64;
-        let last = first + CHECKSUM as u64 + data - 1;
         Box::pin(async move {
-            let mut command = cmd("GETRANGE");
-            command.arg(&*key).arg(first).arg(last);
+            let mut command = cmd("HGET");
+            command.arg(&*key).arg(frame);
             let reply = lane.send(&command).await;
             let reply = reply.map_err(|error| error.into_backend_error(READING))?;
             let bytes = match reply {

@@ -8,7 +8,7 @@ use cache_core::{Candidates, Entry, PrimaryKey, Query, StoredBody};
 use redis::{Value as Reply, cmd};
 
 use crate::backend::RedisBackend;
-use crate::body::{RedisBody, framed_length};
+use crate::body::{RedisBody, frames};
 use crate::format::{self, Body, Selector, StoredResponse, Value};
 use crate::keys::Keys;
 use crate::lane::LaneError;
@@ -160,14 +160,14 @@ impl RedisBackend {
 
     /// Whether a body is there as a whole: it can be evicted while its head stays.
     async fn is_there(&self, body: &RedisBody) -> Result<bool, LaneError> {
-        let mut command = cmd("STRLEN");
+        let mut command = cmd("HLEN");
         command.arg(&*body.key);
-        let length = match self.lane().send(&command).await {
-            Ok(Reply::Int(length)) => length,
+        let there = match self.lane().send(&command).await {
+            Ok(Reply::Int(there)) => there,
             Err(error) if !error.is_wrong_type() => return Err(error),
             _ => 0,
         };
-        Ok(u64::try_from(length) == Ok(framed_length(body.length)))
+        Ok(u64::try_from(there) == Ok(frames(body.length)))
     }
 }
 

@@ -217,11 +217,11 @@ async fn upload(
     mut frames: mpsc::UnboundedReceiver<Bytes>,
     progress: Arc<Progress>,
 ) -> Result<(), LaneError> {
-    let mut length = 0;
+    let mut there = 0;
     let mut batch = Vec::new();
     while frames.recv_many(&mut batch, BATCH).await > 0 {
         let bytes = batch.iter().map(Bytes::len).sum();
-        let sent = append(&lane, &key, staging, &batch, &mut length).await;
+        let sent = add(&lane, &key, staging, &batch, &mut there).await;
         batch.clear();
         progress.waiting.fetch_sub(bytes, Ordering::Relaxed);
         if sent.is_err() {
@@ -240,30 +240,27 @@ async fn upload(
     Ok(())
 }
 
-/// Appends frames. There is never a key without a TTL, whenever this process ends.
-async fn append(
+/// Adds frames to the `there` that were sent before. There is never a key without a TTL, whenever this
+/// process ends.
+async fn add(
     lane: &Lane,
     key: &str,
     staging: Duration,
     frames: &[Bytes],
-    length: &mut u64,
+    there: &mut u64,
 ) -> Result<(), LaneError> {
     let mut commands = pipe();
-    commands.atomic();
-    let mut expected = Vec::with_capacity(frames.len());
+    commands.atomic().cmd("HSET").arg(key);
     for frame in frames {
-        *length += frame.len() as u64;
-        expected.push(Value::Int(length.cast_signed()));
-        commands.cmd("APPEND").arg(key).arg(&**frame);
+        commands.arg(*there).arg(&**frame);
+        *there += 1;
     }
-    commands
-        .cmd("PEXPIRE")
-        .arg(key)
-        .arg(millis(staging))
-        .ignore();
-    let lengths = lane.send_all(&commands).await?;
+    commands.ignore();
+    commands.cmd("PEXPIRE").arg(key).arg(millis(staging));
+    commands.ignore().cmd("HLEN").arg(key);
+    let replies = lane.send_all(&commands).await?;
     // Otherwise it has expired meanwhile, or another server answers now.
-    if lengths == expected {
+    if replies == [Value::Int(there.cast_signed())] {
         Ok(())
     } else {
         Err(LaneError::Lost)

@@ -2,10 +2,10 @@
 --
 -- KEYS  the primary key · the variant's key · the key of the variant that the stored response was
 -- ARGV  the value · its TTL in ms, 0: none · a generation for a new rule · the grace in ms for bodies
---       that are let go · freshening: the token of the stored response, otherwise nothing · how long
---       its body is, where it stands elsewhere
+--       that are let go · freshening: the token of the stored response, otherwise nothing · how many
+--       frames its body has, where it stands elsewhere
 local primary = KEYS[1]
-local value, ttl, new_generation, grace, wanted, framed =
+local value, ttl, new_generation, grace, wanted, frames =
   ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
 local asked, selector = asked_at(value), selector_of(value)
 local MAX_SELECTORS = 8
@@ -36,7 +36,7 @@ end
 local body
 if string.byte(value, 6) == ELSEWHERE then
   body = body_key(primary, value)
-  if redis.pcall('STRLEN', body) ~= framed then
+  if redis.pcall('HLEN', body) ~= frames then
     return 0
   end
 end
