@@ -11,7 +11,7 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_AUTHENTICATION_INFO: HeaderName = HeaderName::from_static("proxy-authentication-info");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
-const ALWAYS: [HeaderName; 9] = [
+static ALWAYS: [HeaderName; 9] = [
     CONNECTION,
     KEEP_ALIVE,
     PROXY_AUTHENTICATE,
@@ -25,19 +25,27 @@ const ALWAYS: [HeaderName; 9] = [
 
 /// Removes the fields of the connection: the known ones and those that `Connection` names.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    for name in hop_by_hop(headers) {
+    // Most often there are none, and to compare names is faster than to look for each.
+    if !headers.keys().any(|name| ALWAYS.contains(name)) {
+        return;
+    }
+    let listed: Vec<HeaderName> = listed(headers).collect();
+    for name in ALWAYS.iter().chain(&listed) {
         headers.remove(name);
     }
 }
 
 /// The names of the fields of the connection, those that `Connection` lists in `headers` included.
 pub(crate) fn hop_by_hop(headers: &HeaderMap) -> Vec<HeaderName> {
-    let listed = headers
+    ALWAYS.iter().cloned().chain(listed(headers)).collect()
+}
+
+fn listed(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
+    headers
         .get_all(CONNECTION)
         .iter()
         .flat_map(|line| list::members(line.as_bytes()))
-        .filter_map(|member| HeaderName::from_bytes(member).ok());
-    ALWAYS.into_iter().chain(listed).collect()
+        .filter_map(|member| HeaderName::from_bytes(member).ok())
 }
 
 #[cfg(test)]
