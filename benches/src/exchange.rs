@@ -59,12 +59,13 @@ impl Asked {
 
 /// The limit: a service that has its response ready, with 14 header fields, fresh for an hour.
 #[derive(Clone)]
-pub(crate) struct Prebuilt {
+pub struct Prebuilt {
     response: Arc<Response<ResponseBody>>,
 }
 
 impl Prebuilt {
-    pub(crate) fn new(body_bytes: usize) -> Self {
+    /// With a body of this many bytes.
+    pub fn new(body_bytes: usize) -> Self {
         let headers = header_map(&[
             ("date", &httpdate::fmt_http_date(SystemTime::now())),
             ("server", "origin/2.4.1"),

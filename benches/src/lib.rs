@@ -1,6 +1,7 @@
 //! What the benchmarks have in common: one request, one response, and those who answer.
 
 mod exchange;
+pub use exchange::Prebuilt;
 
 mod ask;
 
@@ -17,6 +18,15 @@ mod rounds;
 pub use rounds::{Case, Options, measure, run, times, to_json};
 
 mod beside;
+
+mod samples;
+pub use samples::Samples;
+
+mod process;
+pub use process::{Memory, Process, cpu_time, free_port, on_core, own_cpu_time, until_gone};
+
+mod serve;
+pub use serve::{BoxError, serve};
 
 mod over_redis;
 pub use over_redis::{Server, beside_large, ours_over_redis, over_redis};

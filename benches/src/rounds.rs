@@ -11,6 +11,7 @@ use serde_json::json;
 use tokio::runtime::Runtime;
 
 use crate::candidates::OWN;
+use crate::samples::Samples;
 use crate::table::Style;
 use crate::{Candidate, LIMIT, OURS, table};
 
@@ -38,13 +39,22 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Reads the arguments of the program.
+    /// Reads the arguments of the program, with the defaults for hits.
     ///
     /// # Errors
     ///
     /// Where one is unknown.
     pub fn parse() -> Result<Self, lexopt::Error> {
-        Self::default().parse_with(
+        Self::default().parsed()
+    }
+
+    /// The same with these defaults.
+    ///
+    /// # Errors
+    ///
+    /// Where one is unknown.
+    pub fn parsed(self) -> Result<Self, lexopt::Error> {
+        self.parse_with(
             |_, _| Ok(false),
             |value| Err(format!("what is {value}?").into()),
         )
@@ -97,7 +107,7 @@ struct Measured {
     /// In one round, and in each task.
     hits: u64,
     /// Nanoseconds per hit, one for each round.
-    samples: Vec<f64>,
+    samples: Samples,
 }
 
 impl<'a> Case<'a> {
@@ -111,7 +121,7 @@ impl<'a> Case<'a> {
         let measured = candidates.into_iter().map(|candidate| Measured {
             candidate,
             hits: 1,
-            samples: Vec::new(),
+            samples: Samples::default(),
         });
         Self {
             name,
@@ -194,22 +204,12 @@ impl Measured {
     }
 
     fn median(&self) -> f64 {
-        median(self.samples.clone())
+        self.samples.median()
     }
 
     /// How many times as long it takes as another.
     fn ratio_to(&self, other: &Self) -> f64 {
-        let rounds = self.samples.iter().zip(&other.samples);
-        median(rounds.map(|(own, other)| own / other).collect())
-    }
-}
-
-fn median(mut numbers: Vec<f64>) -> f64 {
-    numbers.sort_by(f64::total_cmp);
-    let middle = numbers.len() / 2;
-    match numbers.len() % 2 {
-        0 => (numbers[middle - 1] + numbers[middle]) / 2.0,
-        _ => numbers[middle],
+        self.samples.ratio_to(&other.samples)
     }
 }
 
@@ -306,7 +306,7 @@ pub fn to_json<'a, 'b: 'a>(cases: impl Iterator<Item = &'a Case<'b>>) -> serde_j
                     "nanoseconds_per_hit": measured.median(),
                     "ratio_to_limit": measured.ratio_to(case.of(LIMIT)),
                     "ratio_to_ours": measured.ratio_to(case.of(OURS)),
-                    "rounds": measured.samples,
+                    "rounds": measured.samples.all(),
                 });
                 (measured.candidate.name(), value)
             })
