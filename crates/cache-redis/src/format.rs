@@ -386,7 +386,7 @@ fn response(prefix: &Prefix, encoded: &[u8], heads: &Heads, body: Body) -> Optio
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::fs;
     use std::path::PathBuf;
 
@@ -413,7 +413,7 @@ mod tests {
         UNIX_EPOCH + Duration::from_micros(micros)
     }
 
-    fn head() -> StoredHead {
+    pub(crate) fn head() -> StoredHead {
         parts().into()
     }
 

@@ -74,3 +74,29 @@ impl Weighter<u128, Arc<Head>> for Bytes {
 const BYTES: u64 = 8 << 20;
 
 const EXPECTED: usize = 2_048;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::format::tests::head;
+
+    #[test]
+    fn the_same_bytes_are_decoded_once_and_others_anew() {
+        let heads = Heads::new();
+        let (token, other) = (Token(1), Token(2));
+        let first = head();
+        let freshened = first.fresh_for(Duration::from_secs(7), first.received_at());
+        assert_ne!(first, freshened);
+        let encode = |head| wire::encode(head, None).expect("a head");
+        let decode = |token, bytes: &[u8]| heads.decode(token, bytes).expect("a head").head.clone();
+        let once = decode(token, &encode(&first));
+        assert_eq!(*once, first);
+        assert!(Arc::ptr_eq(&once, &decode(token, &encode(&first))));
+        assert_eq!(*decode(token, &encode(&freshened)), freshened);
+        assert_eq!(*decode(token, &encode(&first)), first);
+        assert_eq!(*decode(other, &encode(&freshened)), freshened);
+        assert!(heads.decode(token, b"none").is_none());
+    }
+}

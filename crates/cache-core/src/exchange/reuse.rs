@@ -225,3 +225,15 @@ fn set_content_range(headers: &mut HeaderMap, value: Option<HeaderValue>) {
         headers.insert(CONTENT_RANGE, value);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_written_as_numbers_are() {
+        for number in (0..10_010).chain([99_999, u64::MAX]) {
+            assert_eq!(seconds(number), HeaderValue::from(number));
+        }
+    }
+}
