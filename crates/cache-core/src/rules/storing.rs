@@ -21,7 +21,7 @@ use crate::reason::Reason;
 use crate::request::RequestHead;
 use crate::rules::freshness::{Freshness, LifetimeSource, is_heuristically_cacheable};
 use crate::rules::selection;
-use crate::stored::{StoredHead, copy_unshared, has_validator, weight};
+use crate::stored::{StoredHead, compact, copy_unshared, has_validator, weight};
 
 /// What storing needs to know of the request that a response answers.
 #[derive(Clone)]
@@ -155,7 +155,7 @@ pub(crate) fn describe(
         version: received.version,
         content_length: content_length(&headers),
         part: None,
-        headers,
+        headers: compact(&headers),
         selecting: Vec::new(),
         requested_at: asked.asked_at,
         received_at: received.received_at,
