@@ -29,9 +29,10 @@
 //! Whatever is not exactly this is no value: a miss.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use cache_core::{StoredHead, Token, wire};
 use http::header::{HeaderMap, HeaderName};
 use sha1_smol::Sha1;
@@ -181,14 +182,14 @@ impl Prefix {
 }
 
 impl Prefix {
-    /// The head and what is behind it, in what follows the prefix.
-    fn divide(&self, rest: &Bytes) -> Result<(Bytes, Bytes), TooShort> {
-        let start = usize::from(self.selector);
+    /// Where the head is in a value of which so many bytes are there.
+    fn head(&self, there: usize) -> Result<Range<usize>, TooShort> {
+        let start = PREFIX + usize::from(self.selector);
         let length = usize::try_from(self.head).map_err(|_| TooShort)?;
         let end = start.checked_add(length).ok_or(TooShort)?;
-        match rest.len() < end {
+        match there < end {
             true => Err(TooShort),
-            false => Ok((rest.slice(start..end), rest.slice(end..))),
+            false => Ok(start..end),
         }
     }
 }
@@ -282,30 +283,37 @@ fn seal(prefix: &Prefix, variant: &[u8; 16], rest: [&[u8]; 2], body: &[Bytes]) -
 }
 
 /// Reads a value; `None` where it is not one that this version wrote, whole.
-pub(crate) fn decode(value: &Bytes, heads: &Heads) -> Option<Value> {
-    let (prefix, sum) = Prefix::read(value)?;
-    let rest = value.slice(PREFIX..);
+pub(crate) fn decode(mut value: Bytes, heads: &Heads) -> Option<Value> {
+    let (prefix, sum) = Prefix::read(&value)?;
     if prefix.kind == RULE {
         let checked = &value[CHECK_AT..VARIANT_AT];
-        let is_whole = check_of_rule(&value[..PREFIX], &rest) == checked;
-        return is_whole.then(|| rule(&prefix, &rest))?.map(Value::Rule);
+        let is_whole = check_of_rule(&value[..PREFIX], &value[PREFIX..]) == checked;
+        return is_whole
+            .then(|| rule(&prefix, &value[PREFIX..]))?
+            .map(Value::Rule);
     }
     if checksum(&value[..CHECKSUM_AT], &value[VARIANT_AT..]) != sum {
         return None;
     }
-    let (head, body) = prefix.divide(&rest).ok()?;
-    match prefix.kind {
-        RESPONSE if body.len() as u64 == prefix.body => {
-            response(&prefix, &head, heads, Body::Here(body)).map(Value::Response)
-        }
-        RESPONSE_ELSEWHERE if body.is_empty() => {
-            let body = Body::Elsewhere {
-                length: prefix.body,
-            };
-            response(&prefix, &head, heads, body).map(Value::Response)
-        }
-        _ => None,
-    }
+    let place = prefix.head(value.len()).ok()?;
+    let token = Token(prefix.token);
+    let head = heads.decode(token, &value[place.clone()])?;
+    // What is left is the body: a view of the reply, of which no reference is counted.
+    value.advance(place.end);
+    let body = match prefix.kind {
+        RESPONSE if value.len() as u64 == prefix.body => Body::Here(value),
+        RESPONSE_ELSEWHERE if value.is_empty() => Body::Elsewhere {
+            length: prefix.body,
+        },
+        _ => return None,
+    };
+    Some(Value::Response(StoredResponse {
+        head: head.head.clone(),
+        token,
+        generation: prefix.generation,
+        trailers: head.trailers.clone(),
+        body,
+    }))
 }
 
 /// A response of whose value the first bytes were read.
@@ -330,11 +338,11 @@ pub(crate) fn decode_head(beginning: &Bytes) -> Option<Result<Beginning, TooShor
         RESPONSE_ELSEWHERE => framed_length(prefix.body),
         _ => return None,
     };
-    let head = match prefix.divide(&beginning.slice(PREFIX..)) {
-        Ok((head, _)) => head,
+    let place = match prefix.head(beginning.len()) {
+        Ok(place) => place,
         Err(TooShort) => return Some(Err(TooShort)),
     };
-    let (head, trailers) = wire::decode(&head)?;
+    let (head, trailers) = wire::decode(&beginning[place])?;
     Some(Ok(Beginning {
         trailers,
         head,
@@ -373,18 +381,6 @@ fn rule(prefix: &Prefix, rest: &[u8]) -> Option<Rule> {
     })
 }
 
-fn response(prefix: &Prefix, encoded: &[u8], heads: &Heads, body: Body) -> Option<StoredResponse> {
-    let token = Token(prefix.token);
-    let head = heads.decode(token, encoded)?;
-    Some(StoredResponse {
-        head: head.head.clone(),
-        token,
-        generation: prefix.generation,
-        trailers: head.trailers.clone(),
-        body,
-    })
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use std::fs;
@@ -401,7 +397,7 @@ pub(crate) mod tests {
 
     fn decode(value: &Bytes) -> Option<Value> {
         let heads = Heads::new();
-        let value = super::decode(value, &heads);
+        let value = super::decode(value.clone(), &heads);
         assert_eq!(
             value.is_some(),
             heads.len() > 0 || matches!(value, Some(Value::Rule(_)))

@@ -37,13 +37,20 @@ impl Namespace {
 
     /// Of the responses whose primary key has this digest.
     pub(crate) fn keys(&self, digest: &Digest) -> Keys {
+        Keys {
+            primary: self.primary_of(digest),
+        }
+    }
+
+    /// Where the only response of a resource stands, or the rule.
+    pub(crate) fn primary_of(&self, digest: &Digest) -> String {
         let mut primary = String::with_capacity(self.0.len() + 3 + 2 * size_of::<Digest>());
         primary.push_str(&self.0);
         // A hash tag: what belongs to one resource is in one slot of a cluster.
         primary.push_str(":{");
         push_hex(&mut primary, digest);
         primary.push('}');
-        Keys { primary }
+        primary
     }
 }
 

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
+use crate::gather::Gather;
 use crate::pool::Pool;
 
 /// One connection, shared by whoever has something to ask: requests are pipelined, and a caller that
@@ -35,6 +36,7 @@ struct Shared {
     connections: AtomicU64,
     /// Whether it is being looked at whether the connection is alive.
     is_checking: AtomicBool,
+    gather: Gather,
 }
 
 enum State {
@@ -108,6 +110,7 @@ impl Link {
 impl Lane {
     pub(crate) fn new(pool: Pool, connect_timeout: Duration, response_timeout: Duration) -> Self {
         Self(Arc::new(Shared {
+            gather: Gather::new(),
             pool,
             connect_timeout,
             response_timeout,
@@ -115,6 +118,10 @@ impl Lane {
             connections: AtomicU64::new(0),
             is_checking: AtomicBool::new(false),
         }))
+    }
+
+    pub(crate) fn gather(&self) -> &Gather {
+        &self.0.gather
     }
 
     /// How many connections it has had.
@@ -411,7 +418,7 @@ impl Drop for Check {
 }
 
 /// Why there is no reply.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum LaneError {
     Redis(RedisError),
     Away(Arc<RedisError>),

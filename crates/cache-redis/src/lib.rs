@@ -29,6 +29,7 @@ pub use embedded::*;
 mod body;
 mod duration;
 mod format;
+mod gather;
 mod heads;
 mod lane;
 mod lookup;

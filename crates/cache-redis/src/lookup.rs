@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use cache_core::{Candidates, Entry, PrimaryKey, Query, StoredBody};
-use redis::{Value as Reply, cmd};
+use cache_core::{Candidates, Digest, Entry, PrimaryKey, Query, StoredBody};
+use redis::{Cmd, Value as Reply, cmd};
 
 use crate::backend::RedisBackend;
 use crate::body::{RedisBody, frames};
 use crate::format::{self, Body, Selector, StoredResponse, Value};
 use crate::keys::Keys;
-use crate::lane::LaneError;
+use crate::lane::{Lane, LaneError};
 
 impl RedisBackend {
     /// One command and one round trip; two where the response is one of several and this process did
@@ -22,26 +22,31 @@ impl RedisBackend {
         now: SystemTime,
     ) -> Result<Candidates, LaneError> {
         let digest = query.key().digest();
-        let keys = self.options().namespace.keys(&digest);
-        let variant = |selector: &Selector| keys.variant(selector, &query.variant(&selector.names));
+        let variant = |keys: &Keys, selector: &Selector| {
+            keys.variant(selector, &query.variant(&selector.names))
+        };
         let guess = self.rules().get(&digest);
         let (primary, guessed) = match &guess {
-            None => (self.get_one(&keys.primary).await?, Vec::new()),
+            None => (self.get_primary(&digest).await?, Vec::new()),
             Some(rule) => {
-                let variants = rule.selectors.iter().map(variant).collect();
+                let keys = self.options().namespace.keys(&digest);
+                let variants = rule.selectors.iter();
+                let variants = variants.map(|selector| variant(&keys, selector)).collect();
                 let mut values = self.get(&keys.primary, variants).await?;
                 let primary = (!values.is_empty()).then(|| values.remove(0)).flatten();
                 (primary, values)
             }
         };
-        let rule = match primary.and_then(|value| self.decode(&value, query.key())) {
+        let rule = match primary.and_then(|value| self.decode(value, query.key())) {
             Some(Value::Rule(rule)) => rule,
             other => {
                 if guess.is_some() {
                     self.rules().remove(&digest);
                 }
                 let found = match other {
-                    Some(Value::Response(response)) => self.retained(&keys, response, now).await?,
+                    Some(Value::Response(response)) => {
+                        self.retained(&digest, response, now).await?
+                    }
                     _ => None,
                 };
                 return Ok(found.map_or_else(Candidates::default, Candidates::from));
@@ -50,7 +55,9 @@ impl RedisBackend {
         let values: Vec<_> = if guess.is_some_and(|guess| *guess == rule) {
             guessed
         } else {
-            let mut names = rule.selectors.iter().map(variant);
+            let keys = self.options().namespace.keys(&digest);
+            let names = rule.selectors.iter();
+            let mut names = names.map(|selector| variant(&keys, selector));
             let first = names.next().unwrap_or_default();
             let values = self.get(&first, names.collect()).await?;
             self.rules().insert(digest, Arc::new(rule.clone()));
@@ -58,9 +65,9 @@ impl RedisBackend {
         };
         let mut entries = Vec::new();
         for value in values.into_iter().flatten() {
-            match self.decode(&value, query.key()) {
+            match self.decode(value, query.key()) {
                 Some(Value::Response(response)) if response.generation == rule.generation => {
-                    entries.extend(self.retained(&keys, response, now).await?);
+                    entries.extend(self.retained(&digest, response, now).await?);
                 }
                 _ => {}
             }
@@ -71,17 +78,25 @@ impl RedisBackend {
         })
     }
 
-    /// What stands at one key.
-    async fn get_one(&self, key: &str) -> Result<Option<Bytes>, LaneError> {
-        let mut command = cmd("GET");
-        command.arg(key);
-        match self.lane().send(&command).await {
-            Ok(reply) => Ok(bytes(reply)),
+    /// What stands at a primary key.
+    async fn get_primary(&self, digest: &Digest) -> Result<Option<Bytes>, LaneError> {
+        let lane = self.lane();
+        let namespace = &self.options().namespace;
+        let ask = || async { get(lane, &namespace.primary_of(digest)).await };
+        self.known_type(lane.gather().ask(digest, ask).await)
+    }
+
+    /// What was found, if it is of the type that this crate writes.
+    fn known_type(
+        &self,
+        found: Result<Option<Bytes>, LaneError>,
+    ) -> Result<Option<Bytes>, LaneError> {
+        match found {
             Err(error) if error.is_wrong_type() => {
                 self.note_undecodable("a value of another type");
                 Ok(None)
             }
-            Err(error) => Err(error),
+            found => found,
         }
     }
 
@@ -92,7 +107,7 @@ impl RedisBackend {
         others: Vec<String>,
     ) -> Result<Vec<Option<Bytes>>, LaneError> {
         if others.is_empty() {
-            return Ok(vec![self.get_one(first).await?]);
+            return Ok(vec![self.known_type(get(self.lane(), first).await)?]);
         }
         let mut command = cmd("MGET");
         command.arg(first).arg(&others);
@@ -102,7 +117,7 @@ impl RedisBackend {
         })
     }
 
-    pub(crate) fn decode(&self, value: &Bytes, key: &PrimaryKey) -> Option<Value> {
+    pub(crate) fn decode(&self, value: Bytes, key: &PrimaryKey) -> Option<Value> {
         match format::decode(value, self.heads()) {
             Some(Value::Response(response)) if response.head.key() != key => {
                 self.note_undecodable("a response to another request");
@@ -119,13 +134,13 @@ impl RedisBackend {
     /// A response, if it is still to be kept and its body is there.
     async fn retained(
         &self,
-        keys: &Keys,
+        digest: &Digest,
         response: StoredResponse,
         now: SystemTime,
     ) -> Result<Option<Entry>, LaneError> {
         let retain_until = response.head.retain_until();
         match retain_until.is_none_or(|until| now < until) {
-            true => self.entry(keys, response).await,
+            true => self.entry(digest, response).await,
             false => Ok(None),
         }
     }
@@ -133,12 +148,13 @@ impl RedisBackend {
     /// A response, if its body is there.
     pub(crate) async fn entry(
         &self,
-        keys: &Keys,
+        digest: &Digest,
         response: StoredResponse,
     ) -> Result<Option<Entry>, LaneError> {
         let body = match response.body {
             Body::Here(bytes) => StoredBody::whole(bytes),
             Body::Elsewhere { length } => {
+                let keys = self.options().namespace.keys(digest);
                 let body = RedisBody {
                     lane: self.bulk().clone(),
                     key: keys.body(response.token).into(),
@@ -169,6 +185,13 @@ impl RedisBackend {
         };
         Ok(u64::try_from(there) == Ok(frames(body.length)))
     }
+}
+
+/// What stands at one key.
+async fn get(lane: &Lane, key: &str) -> Result<Option<Bytes>, LaneError> {
+    let mut command = Cmd::with_capacity(2, "GET".len() + key.len());
+    command.arg("GET").arg(key);
+    lane.send(&command).await.map(bytes)
 }
 
 /// The bytes that a reply has, if there are any.

@@ -46,13 +46,14 @@ impl Manage for RedisBackend {
 
 impl RedisBackend {
     async fn open_one(&self, listed: &Listed) -> Result<Option<Entry>, LaneError> {
-        let keys = self.keys(listed.key());
+        let digest = listed.key().digest();
+        let keys = self.options().namespace.keys(&digest);
         let variant = variant_of(&keys, &listed.head);
         let values = self.get(&keys.primary, vec![variant]).await?;
         let mut generation = None;
         let mut found: Option<StoredResponse> = None;
         for value in values.into_iter().flatten() {
-            match self.decode(&value, listed.key()) {
+            match self.decode(value, listed.key()) {
                 Some(Value::Rule(rule)) => generation = Some(rule.generation),
                 Some(Value::Response(response)) if response.token == listed.token => {
                     let is_current = generation.unwrap_or_default() == response.generation;
@@ -62,7 +63,7 @@ impl RedisBackend {
             }
         }
         match found {
-            Some(response) => self.entry(&keys, response).await,
+            Some(response) => self.entry(&digest, response).await,
             None => Ok(None),
         }
     }
