@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use cache_core::{Answer, BackendError, BackendErrorKind};
 use tokio::runtime::Handle;
+use tokio::task;
 use tokio::time::{Instant, timeout};
 
 /// What is left of the time that the backend may take.
@@ -52,7 +53,7 @@ pub(crate) async fn within<T>(
     answer: impl Future<Output = Result<T, BackendError>>,
 ) -> Result<T, BackendError> {
     // There is no timer without a runtime, but then the caller has its own ways.
-    if Handle::try_current().is_err() {
+    if task::try_id().is_none() && Handle::try_current().is_err() {
         return answer.await;
     }
     // What is there already needs no timer, which a runtime can be without.

@@ -1,7 +1,7 @@
 //! Requests that are under way to the origin, so that others for the same response wait for it.
 
 use std::collections::HashMap;
-use std::collections::hash_map::{Entry as Slot, RandomState};
+use std::collections::hash_map::Entry as Slot;
 use std::fmt;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cache_core::{Digest, Entry, PrimaryKey, StoredHead};
+use foldhash::fast::RandomState;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -96,7 +97,7 @@ impl Default for Flights {
     fn default() -> Self {
         Self {
             known: Mutex::default(),
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
             all_ended: AtomicU64::new(0),
             ended: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
         }
