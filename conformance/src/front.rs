@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tower::{BoxError, Layer, Service, ServiceExt};
 
 use crate::activity::{Activity, Marking};
+use crate::gateway::interim::Turn;
 use crate::gateway::{self, Origin};
 use crate::options::{CacheKind, Options};
 use crate::store::{self, Store};
@@ -40,34 +41,43 @@ impl Front {
             tasks: JoinSet::new(),
         };
         let origin: Origin = format!("http://{origin}").parse()?;
-        let origin_side = gateway::origin_side(Marking::new(gateway::client()));
+        let client = Marking::new(gateway::client());
         let policy = match options.cache {
             CacheKind::Shared => Policy::shared(),
             CacheKind::Private => Policy::private(),
             CacheKind::None => {
-                front.serve(listener, gateway::client_side(origin, origin_side));
+                front.serve(listener, move |turn| {
+                    let origin_side = gateway::origin_side(client.clone(), turn);
+                    gateway::client_side(origin.clone(), origin_side)
+                });
                 return Ok(front);
             }
         };
         let backend = Watched::new(store.backend().await?, front.activity.clone());
-        let cached = CacheLayer::new(backend)
+        let cache = CacheLayer::new(backend)
             .backend_budget(store::PATIENCE)
             .policy(policy)
-            .clock(timeline)
-            .layer(origin_side);
-        front.serve(listener, gateway::client_side(origin, cached));
+            .clock(timeline);
+        front.serve(listener, move |turn| {
+            let cached = cache.layer(gateway::origin_side(client.clone(), turn));
+            gateway::client_side(origin.clone(), cached)
+        });
         Ok(front)
     }
 
-    fn serve<S, B>(&mut self, listener: TcpListener, gateway: S)
+    fn serve<F, S, B>(&mut self, listener: TcpListener, gateway: F)
     where
+        F: Fn(Turn) -> S + Clone + Send + 'static,
         S: Service<Request<Incoming>, Response = Response<B>, Error = BoxError>,
-        S: Clone + Send + 'static,
+        S: Send + 'static,
         S::Future: Send,
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         let activity = self.activity.clone();
-        let gateway = gateway.map_request(move |request| activity.mark(request));
-        self.tasks.spawn(gateway::serve(listener, gateway));
+        let marking = move |turn| {
+            let activity = activity.clone();
+            gateway(turn).map_request(move |request| activity.mark(request))
+        };
+        self.tasks.spawn(gateway::serve(listener, marking));
     }
 }

@@ -65,8 +65,12 @@ async fn run(options: Options) -> Result<(), Failure> {
         eprintln!("{}", explain(&error));
         error
     });
-    let cached = cache.layer(gateway::origin_side(client));
-    gateway::serve(listener, gateway::client_side(options.origin, cached)).await;
+    let origin = options.origin;
+    let gateway = move |turn| {
+        let cached = cache.layer(gateway::origin_side(client.clone(), turn));
+        gateway::client_side(origin.clone(), cached)
+    };
+    gateway::serve(listener, gateway).await;
     Ok(())
 }
 

@@ -5,7 +5,7 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
@@ -25,45 +25,80 @@ pub(crate) fn stream(stream: TcpStream) -> (InterimStream, Interim) {
         writing: Bytes::new(),
         is_flushed: true,
     };
-    (stream, Interim { sender })
+    let connection = Connection {
+        sender,
+        turn: Mutex::new(0),
+    };
+    (stream, Interim(Arc::new(connection)))
 }
 
 /// Puts interim responses on the stream of a connection.
-pub(crate) struct Interim {
+pub(crate) struct Interim(Arc<Connection>);
+
+struct Connection {
     sender: UnboundedSender<Bytes>,
+    /// The number of the request that is being answered.
+    turn: Mutex<u64>,
 }
 
 impl Interim {
-    /// Passes on the interim responses to this request until the guard is dropped, which has to be
-    /// before hyper gets the final response.
-    ///
-    /// A request can outlive its answer: the cache repeats it in the background.
-    pub(crate) fn pass_on<B>(&self, request: &mut Request<B>) -> PassingOn {
-        let passing_on = PassingOn(Arc::new(Mutex::new(Some(self.sender.clone()))));
-        if request.version() == Version::HTTP_11 {
-            let sender = passing_on.0.clone();
-            hyper::ext::on_informational(request, move |interim| {
-                // 100 is for the one who waits with a body, and hyper's server sends its own.
-                if interim.status() == StatusCode::CONTINUE {
-                    return;
-                }
-                let sender = sender.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(sender) = &*sender {
-                    // Fails where the connection is gone, and the client with it.
-                    let _ = sender.send(encode(interim.status(), interim.headers().clone()));
-                }
-            });
+    /// A request of this version is to be answered. Its interim responses are passed on until the guard is
+    /// dropped, which has to be before hyper gets the final response.
+    pub(crate) fn begin(&self, version: Version) -> (Turn, Answering) {
+        let number = self.0.next();
+        let takes_interim = version == Version::HTTP_11;
+        let turn = Turn(takes_interim.then(|| (self.0.clone(), number)));
+        (turn, Answering(self.0.clone()))
+    }
+}
+
+impl Connection {
+    fn lock(&self) -> MutexGuard<'_, u64> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next(&self) -> u64 {
+        let mut turn = self.lock();
+        *turn += 1;
+        *turn
+    }
+
+    fn send(&self, number: u64, interim: Bytes) {
+        let turn = self.lock();
+        if *turn == number {
+            // Fails where the connection is gone, and the client with it.
+            let _ = self.sender.send(interim);
         }
-        passing_on
     }
 }
 
 /// While this is there, interim responses are passed on.
-pub(crate) struct PassingOn(Arc<Mutex<Option<UnboundedSender<Bytes>>>>);
+pub(crate) struct Answering(Arc<Connection>);
 
-impl Drop for PassingOn {
+impl Drop for Answering {
     fn drop(&mut self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.0.next();
+    }
+}
+
+/// The place of a request among those of its connection, if its client takes interim responses.
+#[derive(Clone)]
+pub(crate) struct Turn(Option<(Arc<Connection>, u64)>);
+
+impl Turn {
+    /// Passes on the interim responses to this request, which goes to the origin.
+    ///
+    /// It can outlive its answer: the cache repeats it in the background.
+    pub(crate) fn pass_on<B>(&self, request: &mut Request<B>) {
+        let Some((connection, number)) = self.0.clone() else {
+            return;
+        };
+        hyper::ext::on_informational(request, move |interim| {
+            // 100 is for the one who waits with a body, and hyper's server sends its own.
+            if interim.status() != StatusCode::CONTINUE {
+                connection.send(number, encode(interim.status(), interim.headers().clone()));
+            }
+        });
     }
 }
 

@@ -12,4 +12,4 @@ pub(crate) use service::{client_side, origin_side};
 mod server;
 pub(crate) use server::serve;
 
-mod interim;
+pub(crate) mod interim;

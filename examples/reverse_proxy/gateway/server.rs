@@ -16,13 +16,15 @@ use tokio::task::JoinSet;
 use tower::timeout::error::Elapsed;
 use tower::{BoxError, Service, ServiceExt};
 
-use super::interim;
+use super::interim::{self, Turn};
 
-/// Serves the gateway to whoever connects, for ever. Dropping the future closes the connections.
-pub(crate) async fn serve<S, B>(listener: TcpListener, gateway: S)
+/// Serves the gateway to whoever connects, for ever: a service for each request, which costs no more than a
+/// clone. Dropping the future closes the connections.
+pub(crate) async fn serve<F, S, B>(listener: TcpListener, gateway: F)
 where
+    F: Fn(Turn) -> S + Clone + Send + 'static,
     S: Service<Request<Incoming>, Response = Response<B>, Error = BoxError>,
-    S: Clone + Send + 'static,
+    S: Send + 'static,
     S::Future: Send,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
@@ -44,19 +46,20 @@ where
 }
 
 /// Serves one connection to its end.
-async fn converse<S, B>(stream: TcpStream, gateway: S)
+async fn converse<F, S, B>(stream: TcpStream, gateway: F)
 where
+    F: Fn(Turn) -> S,
     S: Service<Request<Incoming>, Response = Response<B>, Error = BoxError>,
-    S: Clone + Send,
+    S: Send,
     S::Future: Send,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     // Without it an answer is only slower.
     let _ = stream.set_nodelay(true);
     let (stream, interim) = interim::stream(stream);
-    let service = service_fn(move |mut request| {
-        let gateway = gateway.clone();
-        let until_answered = interim.pass_on(&mut request);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (turn, until_answered) = interim.begin(request.version());
+        let gateway = gateway(turn);
         async move {
             let response = answer(gateway, request).await;
             drop(until_answered);
@@ -72,7 +75,10 @@ where
 }
 
 /// The response to a request: there always is one.
-async fn answer<S, B>(gateway: S, request: Request<Incoming>) -> Response<Either<B, Full<Bytes>>>
+async fn answer<S, B>(
+    mut gateway: S,
+    request: Request<Incoming>,
+) -> Response<Either<B, Full<Bytes>>>
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = BoxError>,
 {
@@ -80,7 +86,11 @@ where
         // That asks for a tunnel, and here is none.
         StatusCode::NOT_IMPLEMENTED
     } else {
-        match gateway.oneshot(request).await {
+        let answered = match gateway.ready().await {
+            Ok(gateway) => gateway.call(request).await,
+            Err(error) => Err(error),
+        };
+        match answered {
             Ok(response) => return response.map(Either::Left),
             Err(error) if error.is::<Elapsed>() => StatusCode::GATEWAY_TIMEOUT,
             Err(_) => StatusCode::BAD_GATEWAY,

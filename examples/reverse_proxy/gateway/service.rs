@@ -7,6 +7,7 @@ use http::header::{HOST, HeaderValue, VIA};
 use http::{Request, Response, Version};
 use tower::{BoxError, Service, ServiceBuilder};
 
+use super::interim::Turn;
 use super::origin::Origin;
 
 /// How long the origin may take until it begins to answer.
@@ -29,6 +30,7 @@ where
 /// such: it may have a stale response for them.
 pub(crate) fn origin_side<C, ReqBody, ResBody>(
     client: C,
+    turn: Turn,
 ) -> impl Service<Request<ReqBody>, Response = Response<ResBody>, Error = BoxError, Future: Send>
 + Clone
 + Send
@@ -38,6 +40,10 @@ where
     C::Future: Send,
 {
     ServiceBuilder::new()
+        .map_request(move |mut request| {
+            turn.pass_on(&mut request);
+            request
+        })
         .map_response(outbound)
         .timeout(PATIENCE)
         .service(client)
