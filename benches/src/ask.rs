@@ -97,7 +97,7 @@ fn uri(n: u64) -> String {
 }
 
 /// A number below `count` that looks random: SplitMix64.
-fn below(count: u64, draw: u64) -> u64 {
+pub(crate) fn below(count: u64, draw: u64) -> u64 {
     let mut mixed = draw.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

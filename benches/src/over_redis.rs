@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::hint::black_box;
 use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cache_redis::{EmbeddedRedis, Options, RedisBackend, RedisConfig};
@@ -13,6 +15,7 @@ use redis::{AsyncConnectionConfig, Client, Value, cmd};
 use tokio::runtime::Runtime;
 use tower::Layer;
 
+use crate::ask::{Listed, below};
 use crate::beside::Beside;
 use crate::candidate::{Candidate, Measured, Reader};
 use crate::candidates::{APART, CHECKOUT};
@@ -90,7 +93,7 @@ impl Server {
 }
 
 /// A `GET` of as many bytes on one connection that all share, ours, and the peers that have a store in
-/// Redis. `name` keeps what is stored apart.
+/// Redis, each asked for any of so many responses. `name` keeps what is stored apart.
 ///
 /// # Errors
 ///
@@ -100,25 +103,21 @@ pub fn over_redis(
     runtime: &Runtime,
     name: &str,
     body_bytes: usize,
+    responses: u64,
 ) -> Result<Vec<Box<dyn Candidate>>, Box<dyn Error>> {
     runtime.block_on(async {
         let prebuilt = Prebuilt::new(body_bytes);
-        let shared = raw(server, LIMIT, name, body_bytes, 1).await?;
+        let asked = Listed::uris(responses);
+        let shared = raw(server, LIMIT, name, body_bytes, 1, responses).await?;
         let pool =
             deadpool_redis::Config::from_url(&server.url).create_pool(Some(PoolRuntime::Tokio1))?;
         let checkout = Asking {
             name: CHECKOUT,
             how: How::Checkout(pool),
-            key: shared.key.clone(),
+            ..shared.clone()
         };
-        let ours = cached(
-            server,
-            OURS,
-            name,
-            Options::default(),
-            &prebuilt,
-            body_bytes,
-        )?;
+        let options = Options::default();
+        let ours = cached(server, name, options, &prebuilt, body_bytes, &asked)?;
         #[cfg_attr(
             not(feature = "peers"),
             expect(unused_mut, reason = "the peers are pushed to it")
@@ -126,8 +125,14 @@ pub fn over_redis(
         let mut all: Vec<Box<dyn Candidate>> = vec![Box::new(shared), ours, Box::new(checkout)];
         #[cfg(feature = "peers")]
         all.push(
-            crate::peers::tower_http_cache_in_redis(&server.client, name, &prebuilt, body_bytes)
-                .await?,
+            crate::peers::tower_http_cache_in_redis(
+                &server.client,
+                name,
+                &prebuilt,
+                body_bytes,
+                asked,
+            )
+            .await?,
         );
         Ok(all)
     })
@@ -143,14 +148,15 @@ pub(crate) fn with_lanes(
 ) -> Result<Vec<Box<dyn Candidate>>, Box<dyn Error>> {
     runtime.block_on(async {
         let prebuilt = Prebuilt::new(body_bytes);
-        let limit = raw(server, LIMIT, name, body_bytes, lanes).await?;
+        let limit = raw(server, LIMIT, name, body_bytes, lanes, 1).await?;
         let options = Options {
             lanes,
             // So that a body that the origin gives in one piece is stored.
             upload_buffer: 64 << 20,
             ..Options::default()
         };
-        let ours = cached(server, OURS, name, options, &prebuilt, body_bytes)?;
+        let asked = Listed::uris(1);
+        let ours = cached(server, name, options, &prebuilt, body_bytes, &asked)?;
         let all: Vec<Box<dyn Candidate>> = vec![Box::new(limit), ours];
         Ok(all)
     })
@@ -183,13 +189,13 @@ pub fn beside_large(
 ) -> Result<Vec<Box<dyn Candidate>>, Box<dyn Error>> {
     runtime.block_on(async {
         let (small, large) = (format!("{name}-small"), format!("{name}-large"));
-        let one = raw(server, LIMIT, &small, SMALL, 1).await?;
+        let one = raw(server, LIMIT, &small, SMALL, 1, 1).await?;
         let large_on_one = Asking {
-            key: raw(server, LIMIT, &large, LARGE, 1).await?.key,
+            keys: raw(server, LIMIT, &large, LARGE, 1, 1).await?.keys,
             ..one.clone()
         };
-        let apart = raw(server, APART, &small, SMALL, 1).await?;
-        let large_apart = raw(server, APART, &large, LARGE, 1).await?;
+        let apart = raw(server, APART, &small, SMALL, 1, 1).await?;
+        let large_apart = raw(server, APART, &large, LARGE, 1, 1).await?;
         let layer = layer(server, name, Options::default())?;
         let ours = |body_bytes| {
             let prebuilt = Prebuilt::new(body_bytes);
@@ -213,45 +219,39 @@ async fn raw(
     name: &str,
     body_bytes: usize,
     connections: usize,
+    values: u64,
 ) -> Result<Asking, Box<dyn Error>> {
     let mut all = Vec::with_capacity(connections);
     for _ in 0..connections {
         all.push(server.connection().await?);
     }
-    let key = format!("raw:{name}");
+    let keys: Arc<[String]> = (0..values).map(|n| format!("raw:{name}:{n}")).collect();
     // As long as ours with its head.
     let value = vec![b'x'; body_bytes + HEAD_BYTES];
-    let _: Value = cmd("SET")
-        .arg(&key)
-        .arg(value)
-        .query_async(&mut all[0])
-        .await?;
+    for key in &*keys {
+        let mut set = cmd("SET");
+        let _: Value = set.arg(key).arg(&value).query_async(&mut all[0]).await?;
+    }
     Ok(Asking {
         name: called,
         how: How::Shared(all),
-        key,
+        keys,
+        drawn: Arc::default(),
     })
 }
 
 fn cached(
     server: &Server,
-    called: &'static str,
     name: &str,
     options: Options,
     prebuilt: &Prebuilt,
     body_bytes: usize,
+    asked: &Listed,
 ) -> Result<Box<dyn Candidate>, Box<dyn Error>> {
     let origin = Origin::new(prebuilt.clone());
-    let layer = layer(server, name, options)?;
-    let service = layer.layer(origin.clone());
-    let origin = Some(origin);
-    Ok(Box::new(Measured::new(
-        called,
-        service,
-        prebuilt.clone(),
-        body_bytes,
-        origin,
-    )))
+    let service = layer(server, name, options)?.layer(origin.clone());
+    let ours = Measured::new(OURS, service, prebuilt.clone(), body_bytes, Some(origin));
+    Ok(Box::new(ours.asking(asked.clone())))
 }
 
 fn layer(server: &Server, name: &str, options: Options) -> Result<CacheLayer, Box<dyn Error>> {
@@ -273,7 +273,9 @@ fn layer(server: &Server, name: &str, options: Options) -> Result<CacheLayer, Bo
 struct Asking {
     name: &'static str,
     how: How,
-    key: String,
+    keys: Arc<[String]>,
+    /// How many keys were drawn so far.
+    drawn: Arc<AtomicU64>,
 }
 
 #[derive(Clone)]
@@ -284,9 +286,9 @@ enum How {
 }
 
 impl Asking {
-    async fn ask(&self, task: u64) -> Value {
+    async fn ask(&self, task: u64, draw: u64) -> Value {
         let mut get = cmd("GET");
-        get.arg(&self.key);
+        get.arg(&self.keys[below(self.keys.len() as u64, draw) as usize]);
         match &self.how {
             How::Shared(connections) => {
                 let turn = task as usize % connections.len();
@@ -307,24 +309,27 @@ impl Candidate for Asking {
     }
 
     fn sequential(&self, runtime: &Runtime, hits: u64) -> Duration {
+        let first = self.drawn.fetch_add(hits, Ordering::Relaxed);
         runtime.block_on(async {
             let started = Instant::now();
-            for _ in 0..hits {
-                black_box(self.ask(0).await);
+            for draw in first..first + hits {
+                black_box(self.ask(0, draw).await);
             }
             started.elapsed()
         })
     }
 
     fn concurrent(&self, runtime: &Runtime, tasks: u64, hits: u64) -> Duration {
+        let first = self.drawn.fetch_add(tasks * hits, Ordering::Relaxed);
         runtime.block_on(async {
             let started = Instant::now();
             let running: Vec<_> = (0..tasks)
                 .map(|task| {
                     let own = self.clone();
+                    let first = first + task * hits;
                     tokio::spawn(async move {
-                        for _ in 0..hits {
-                            black_box(own.ask(task).await);
+                        for draw in first..first + hits {
+                            black_box(own.ask(task, draw).await);
                         }
                     })
                 })
@@ -341,13 +346,13 @@ impl Candidate for Asking {
         Box::new(move || {
             let own = own.clone();
             Box::pin(async move {
-                black_box(own.ask(0).await);
+                black_box(own.ask(0, 0).await);
             })
         })
     }
 
     fn verify(&self, runtime: &Runtime) {
-        let value = runtime.block_on(self.ask(0));
+        let value = runtime.block_on(self.ask(0, 0));
         assert!(matches!(value, Value::BulkString(_)), "{}", self.name);
     }
 }

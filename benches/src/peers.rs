@@ -10,6 +10,7 @@ use http_cache_tower::HttpCacheLayer;
 use redis::aio::ConnectionManagerConfig;
 use tower::Layer;
 
+use crate::ask::Listed;
 use crate::candidate::{Candidate, Measured};
 use crate::exchange::{Origin, Prebuilt};
 use crate::over_redis::PATIENCE;
@@ -41,6 +42,7 @@ pub(crate) async fn tower_http_cache_in_redis(
     name: &str,
     prebuilt: &Prebuilt,
     body_bytes: usize,
+    asked: Listed,
 ) -> Result<Box<dyn Candidate>, redis::RedisError> {
     let origin = Origin::new(prebuilt.clone());
     let config = ConnectionManagerConfig::new()
@@ -51,13 +53,9 @@ pub(crate) async fn tower_http_cache_in_redis(
         .with_namespace(format!("peer-{name}"));
     let layer = tower_http_cache::CacheLayer::new(backend).with_ttl(LIFETIME);
     let service = layer.layer(origin.clone());
-    Ok(Box::new(Measured::new(
-        "tower-http-cache",
-        service,
-        prebuilt.clone(),
-        body_bytes,
-        Some(origin),
-    )))
+    let (name, prebuilt) = ("tower-http-cache", prebuilt.clone());
+    let peer = Measured::new(name, service, prebuilt, body_bytes, Some(origin));
+    Ok(Box::new(peer.asking(asked)))
 }
 
 /// The faster of its formats: JSON, the default, takes ten times as long and more.

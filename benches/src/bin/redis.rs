@@ -22,13 +22,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         (&server, "TCP", &SIZES[..]),
         (&nearer, "Unix socket", &SIZES[..1]),
     ] {
-        for (runtime, tasks, who) in [
-            (&one_thread, None, "sequential"),
-            (&two_workers, Some(TASKS), "64 tasks on 2 workers"),
+        for (runtime, tasks, responses, who) in [
+            (&one_thread, None, 1, "sequential"),
+            (&two_workers, Some(TASKS), 1000, "64 tasks, 1,000 responses"),
+            (&two_workers, Some(TASKS), 1, "64 tasks, one response"),
         ] {
             for bytes in sizes {
                 let name = format!("case{}", cases.len());
-                let candidates = over_redis(server, runtime, &name, *bytes)?;
+                let candidates = over_redis(server, runtime, &name, *bytes, responses)?;
                 let name = format!("{who}, {}, {how}", kib(*bytes));
                 cases.push(Case::new(name, candidates, runtime, tasks));
             }
@@ -47,7 +48,7 @@ fn count(server: &Server, runtime: &Runtime, style: Style) -> Result<(), Box<dyn
     let heading = ["", "commands", "reads", "writes"];
     let mut rows = vec![heading.map(String::from).to_vec()];
     for bytes in SIZES {
-        let candidates = over_redis(server, runtime, &format!("count{bytes}"), bytes)?;
+        let candidates = over_redis(server, runtime, &format!("count{bytes}"), bytes, 1)?;
         for candidate in candidates {
             if !candidate.name().starts_with(OURS) {
                 continue;
