@@ -296,16 +296,20 @@ pub(crate) fn decode(mut value: Bytes, heads: &Heads) -> Option<Value> {
         return None;
     }
     let place = prefix.head(value.len()).ok()?;
+    let is_here = match (prefix.kind, (value.len() - place.end) as u64) {
+        (RESPONSE, length) if length == prefix.body => true,
+        (RESPONSE_ELSEWHERE, 0) => false,
+        _ => return None,
+    };
     let token = Token(prefix.token);
     let head = heads.decode(token, &value[place.clone()])?;
     // What is left is the body: a view of the reply, of which no reference is counted.
     value.advance(place.end);
-    let body = match prefix.kind {
-        RESPONSE if value.len() as u64 == prefix.body => Body::Here(value),
-        RESPONSE_ELSEWHERE if value.is_empty() => Body::Elsewhere {
+    let body = match is_here {
+        true => Body::Here(value),
+        false => Body::Elsewhere {
             length: prefix.body,
         },
-        _ => return None,
     };
     Some(Value::Response(StoredResponse {
         head: head.head.clone(),

@@ -1,16 +1,18 @@
 //! What many ask for at the same time is asked for once.
 //!
 //! A few commands for the same key are under way at the same time, each of which was sent at once. Whoever comes
-//! while those are being answered asks for all who come until one of them is, so that nobody waits for longer than
-//! a part of a round trip. Many who come at once find that no reply comes meanwhile, and do not wait. No reply is
-//! given to anybody who came after its command was sent.
+//! while those are being answered asks for all who come until one of them is, or a millisecond is over. Many who come
+//! at once find that no reply comes meanwhile, and do not wait. No reply is given to anybody who came after its
+//! command was sent.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use cache_core::Digest;
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+use tokio::time::timeout;
 
 use crate::lane::LaneError;
 
@@ -60,9 +62,11 @@ impl Gather {
             match place.join(digest) {
                 Turn::Alone(_permit) => return place.send(ask()).await,
                 Turn::First(first) => {
-                    // Nobody closes it.
-                    let _permit = place.free.acquire().await;
+                    // Not for longer: the server may be far, or silent, or whoever has the permits may not
+                    // look at the replies.
+                    let _permit = timeout(LONGEST, place.free.acquire()).await;
                     let waiting = first.close();
+                    place.sent.fetch_add(1, Ordering::Relaxed);
                     let reply = place.send(ask()).await;
                     for one in waiting {
                         // Some may have left.
@@ -91,10 +95,10 @@ impl Place {
 
     fn join(&self, digest: &Digest) -> Turn<'_> {
         if let Ok(permit) = self.free.try_acquire() {
-            return Turn::Alone(Some(permit));
+            return self.alone(Some(permit));
         }
         if self.sent.load(Ordering::Relaxed) >= AT_ONCE {
-            return Turn::Alone(None);
+            return self.alone(None);
         }
         let mut next = self.next();
         match &mut *next {
@@ -103,7 +107,7 @@ impl Place {
                 next.waiting.push(sender);
                 Turn::Later(reply)
             }
-            Some(_) => Turn::Alone(None),
+            Some(_) => self.alone(None),
             None => {
                 *next = Some(Next {
                     digest: *digest,
@@ -114,8 +118,12 @@ impl Place {
         }
     }
 
-    async fn send(&self, ask: impl Future<Output = Reply>) -> Reply {
+    fn alone<'a>(&'a self, permit: Option<SemaphorePermit<'a>>) -> Turn<'a> {
         self.sent.fetch_add(1, Ordering::Relaxed);
+        Turn::Alone(permit)
+    }
+
+    async fn send(&self, ask: impl Future<Output = Reply>) -> Reply {
         let reply = ask.await;
         self.sent.store(0, Ordering::Relaxed);
         reply
@@ -142,9 +150,14 @@ impl First<'_> {
 
 impl Drop for First<'_> {
     fn drop(&mut self) {
-        *self.0.next() = None;
+        let next = self.0.next().take();
+        // Those who wait are woken when nobody has the lock.
+        drop(next);
     }
 }
+
+/// How long to wait for the reply to another command before one is sent all the same.
+const LONGEST: Duration = Duration::from_millis(1);
 
 /// How many commands for a key are sent at once.
 const AT_ONCE: usize = 4;
@@ -158,6 +171,8 @@ mod tests {
     use std::collections::VecDeque;
     use std::pin::Pin;
     use std::task::{Context, Poll, Waker};
+
+    use tokio::time::advance;
 
     use super::*;
 
@@ -238,8 +253,8 @@ mod tests {
         callers
     }
 
-    #[test]
-    fn many_who_come_at_once_are_each_sent_at_once() {
+    #[tokio::test(start_paused = true)]
+    async fn many_who_come_at_once_are_each_sent_at_once() {
         let (gather, server) = (Gather::new(), Server::default());
         let mut callers: Vec<_> = (0..20).map(|_| ask(&gather, &server, &KEY)).collect();
         assert_eq!(server.pending(), 20);
@@ -249,8 +264,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn who_come_while_others_are_answered_share_a_command_that_is_sent_after_they_came() {
+    #[tokio::test(start_paused = true)]
+    async fn who_come_while_others_are_answered_share_a_command_that_is_sent_after_they_came() {
         let (gather, server) = (Gather::new(), Server::default());
         let mut sent = busy(&gather, &server);
         let mut waiting: Vec<_> = (0..10).map(|_| ask(&gather, &server, &KEY)).collect();
@@ -273,8 +288,26 @@ mod tests {
         assert_eq!(value(&mut late), first + 1);
     }
 
-    #[test]
-    fn another_key_is_asked_for_by_itself() {
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_longer_than_a_millisecond() {
+        let (gather, server) = (Gather::new(), Server::default());
+        let sent = busy(&gather, &server);
+        let mut first = ask(&gather, &server, &KEY);
+        let mut waiting = ask(&gather, &server, &KEY);
+        advance(LONGEST / 2).await;
+        assert!(poll(&mut first).is_none());
+        assert_eq!(server.pending(), sent.len());
+        advance(LONGEST).await;
+        assert!(poll(&mut first).is_none());
+        assert_eq!(server.pending(), sent.len() + 1);
+        for _ in 0..=sent.len() {
+            server.answer();
+        }
+        assert_eq!(value(&mut first), value(&mut waiting));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_key_is_asked_for_by_itself() {
         let (gather, server) = (Gather::new(), Server::default());
         let sent = busy(&gather, &server);
         let _waiting = ask(&gather, &server, &KEY);
@@ -283,8 +316,8 @@ mod tests {
         assert_eq!(server.pending(), sent.len() + 1);
     }
 
-    #[test]
-    fn who_wait_for_one_that_leaves_before_it_asks_or_before_its_reply_ask_again() {
+    #[tokio::test(start_paused = true)]
+    async fn who_wait_for_one_that_leaves_before_it_asks_or_before_its_reply_ask_again() {
         for leaves_after_asking in [false, true] {
             let (gather, server) = (Gather::new(), Server::default());
             let mut sent = busy(&gather, &server);
@@ -314,8 +347,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn an_error_is_one_for_all_who_share_the_command() {
+    #[tokio::test(start_paused = true)]
+    async fn an_error_is_one_for_all_who_share_the_command() {
         let (gather, server) = (Gather::new(), Server::default());
         let mut sent = busy(&gather, &server);
         let mut waiting: Vec<_> = (0..3).map(|_| ask(&gather, &server, &KEY)).collect();
