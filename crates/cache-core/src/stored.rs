@@ -274,8 +274,8 @@ pub(crate) fn has_validator(headers: &HeaderMap) -> bool {
     headers.contains_key(ETAG) || date::read(headers, &LAST_MODIFIED).is_some()
 }
 
-/// The same header section without places that are kept free, of which a table that was filled can have as many
-/// as fields.
+/// The same header section without places for more fields, of which a table that was filled can have as many as
+/// fields.
 pub(crate) fn compact(headers: &HeaderMap) -> HeaderMap {
     // A clone has none.
     headers.clone()

@@ -124,6 +124,7 @@ pub(crate) fn store(
     if head.length() > policy.max_head_bytes {
         return Err(Reason::HeadTooLarge);
     }
+    head.headers = compact(&head.headers);
     Ok(head)
 }
 
@@ -155,7 +156,7 @@ pub(crate) fn describe(
         version: received.version,
         content_length: content_length(&headers),
         part: None,
-        headers: compact(&headers),
+        headers,
         selecting: Vec::new(),
         requested_at: asked.asked_at,
         received_at: received.received_at,
