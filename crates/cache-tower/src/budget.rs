@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use cache_core::{Answer, BackendError, BackendErrorKind};
 use tokio::runtime::Handle;
-use tokio::task;
 use tokio::time::{Instant, timeout};
 
 /// What is left of the time that the backend may take.
@@ -52,15 +51,15 @@ pub(crate) async fn within<T>(
     doing: &'static str,
     answer: impl Future<Output = Result<T, BackendError>>,
 ) -> Result<T, BackendError> {
-    // There is no timer without a runtime, but then the caller has its own ways.
-    if task::try_id().is_none() && Handle::try_current().is_err() {
-        return answer.await;
-    }
     // What is there already needs no timer, which a runtime can be without.
     let mut answer = pin!(answer);
     let first = poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx))).await;
     if let Poll::Ready(answer) = first {
         return answer;
+    }
+    // There is no timer without a runtime, but then the caller has its own ways.
+    if Handle::try_current().is_err() {
+        return answer.await;
     }
     let answer = timeout(time, answer).await;
     answer.unwrap_or_else(|_| Err(BackendError::new(BackendErrorKind::TimedOut, doing)))
