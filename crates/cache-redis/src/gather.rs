@@ -1,8 +1,8 @@
 //! What many ask for at the same time is asked for once.
 //!
 //! A few commands for the same key are under way at the same time, each of which was sent at once. Whoever comes
-//! while those are being answered asks for all who come until one of them is, or a millisecond is over. Many who come
-//! at once find that no reply comes meanwhile, and do not wait. No reply is given to anybody who came after its
+//! while those are being answered asks for all who come until one of them is, or a timer of a millisecond ends. Many who
+//! come at once find that no reply comes meanwhile, and do not wait. No reply is given to anybody who came after its
 //! command was sent.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
