@@ -303,7 +303,12 @@ impl RedisServer {
     }
 
     pub(super) fn find_info(&self, field: &str) -> Option<String> {
-        let info: String = self.query(&["INFO", "everything"]);
+        const ASK: [&str; 2] = ["INFO", "everything"];
+        // A server that is made a replica closes its connections, and this one just then.
+        let info: String = match self.try_command(&ASK) {
+            Ok(info) => redis::from_redis_value(info).expect("INFO is text"),
+            Err(_) => self.query(&ASK),
+        };
         info.lines()
             .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))
             .map(str::to_owned)
