@@ -4,7 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::Uri;
-use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderName, PROXY_AUTHORIZATION};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderName,
+    PROXY_AUTHORIZATION, USER_AGENT,
+};
 use http::uri::Authority;
 
 use crate::keying;
@@ -93,22 +96,25 @@ impl PrimaryKey {
             },
             (None, None) => return None,
         };
+        // A client may name another host than the one it connects to; the origin believes `Host`.
+        let other_host = host
+            .filter(|host| request.uri.authority().is_some() && !target.is_named_by(host))
+            .unwrap_or_default();
+        let user = user_information(policy, &target);
         let partition = policy.partition.of(policy, request, fields);
         let mut key = Framed::with_room_for(request.uri, &target, partition);
-        key.field(&[VERSION, policy.kind as u8]);
-        key.lower(request.uri.scheme_str().unwrap_or_default().as_bytes());
-        key.target(request.uri, &target);
+        let default_port = key.scheme(policy, request.uri);
+        key.target(&target, default_port);
         key.path(request.uri);
         key.query(policy, request.uri);
-        // A client may name another host than the one it connects to; the origin believes `Host`.
-        match host {
-            Some(host) if request.uri.authority().is_some() && !target.is_named_by(host) => {
-                key.lower(host);
+        match (other_host, user, partition) {
+            (b"", None, None) => key.bytes.extend_from_slice(&[0; 3 * FRAME]),
+            _ => {
+                key.lower(other_host);
+                key.digest(user);
+                key.digest(partition);
             }
-            _ => key.field(b""),
         }
-        key.digest(user_information(policy, &target));
-        key.digest(partition);
         Some(Self {
             bytes: key.bytes.into(),
         })
@@ -255,13 +261,15 @@ fn credentials(policy: &Policy, headers: &HeaderMap) -> Digest {
 }
 
 pub(crate) fn is_credential(name: &HeaderName) -> bool {
-    *name == AUTHORIZATION
-        || *name == COOKIE
-        || *name == PROXY_AUTHORIZATION
-        || matches!(
+    match *name {
+        AUTHORIZATION | COOKIE | PROXY_AUTHORIZATION => true,
+        // Standard names are told by a number.
+        ACCEPT | ACCEPT_ENCODING | ACCEPT_LANGUAGE | USER_AGENT => false,
+        _ => matches!(
             name.as_str(),
             "x-api-key" | "x-api-token" | "x-auth-token" | "x-access-token"
-        )
+        ),
+    }
 }
 
 /// The secret that keyed digests are made with; never shown.
@@ -358,9 +366,11 @@ fn truncate(hash: &blake3::Hash) -> Digest {
 }
 
 /// The length of a field, which goes before it.
-fn frame(field: &[u8]) -> [u8; 4] {
+fn frame(field: &[u8]) -> [u8; FRAME] {
     u32::try_from(field.len()).unwrap_or(u32::MAX).to_le_bytes()
 }
+
+const FRAME: usize = 4;
 
 /// The version of the key; another one makes every stored response a miss.
 const VERSION: u8 = 1;
@@ -383,7 +393,7 @@ impl Framed {
             0,
             partition.map_or(0, |digest| digest.len()),
         ];
-        let capacity = fields.iter().map(|length| 4 + length).sum();
+        let capacity = fields.iter().map(|length| FRAME + length).sum();
         Self {
             bytes: Vec::with_capacity(capacity),
         }
@@ -397,14 +407,15 @@ impl Framed {
     /// A field that is written by `write`.
     fn written(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let start = self.bytes.len();
-        self.bytes.extend_from_slice(&[0; 4]);
+        self.bytes.extend_from_slice(&[0; FRAME]);
         write(&mut self.bytes);
-        let length = frame(&self.bytes[start + 4..]);
-        self.bytes[start..start + 4].copy_from_slice(&length);
+        let length = frame(&self.bytes[start + FRAME..]);
+        self.bytes[start..start + FRAME].copy_from_slice(&length);
     }
 
     fn lower(&mut self, field: &[u8]) {
-        self.written(|bytes| extend_lower(bytes, field));
+        self.bytes.extend_from_slice(&frame(field));
+        extend_lower(&mut self.bytes, field);
     }
 
     /// A digest, or an empty field.
@@ -412,20 +423,41 @@ impl Framed {
         self.field(digest.as_ref().map_or(&[], |digest| digest));
     }
 
+    /// What goes before all: the version, whose cache it is, and the scheme, which tells the default
+    /// port (RFC 9110 §4.2).
+    fn scheme(&mut self, policy: &Policy, uri: &Uri) -> Option<u16> {
+        let kind = policy.kind as u8;
+        match uri.scheme_str() {
+            Some("http") => {
+                self.bytes.extend_from_slice(b"\x02\0\0\0");
+                self.bytes.extend_from_slice(&[VERSION, kind]);
+                self.bytes.extend_from_slice(b"\x04\0\0\0http");
+                Some(80)
+            }
+            Some("https") => {
+                self.bytes.extend_from_slice(b"\x02\0\0\0");
+                self.bytes.extend_from_slice(&[VERSION, kind]);
+                self.bytes.extend_from_slice(b"\x05\0\0\0https");
+                Some(443)
+            }
+            scheme => {
+                self.field(&[VERSION, kind]);
+                self.lower(scheme.unwrap_or_default().as_bytes());
+                None
+            }
+        }
+    }
+
     /// Host and port, in lower case and without the default port (RFC 9110 §4.2.3).
-    fn target(&mut self, uri: &Uri, target: &Target<'_>) {
-        let default = match uri.scheme_str() {
-            Some("http") => Some(80),
-            Some("https") => Some(443),
-            _ => None,
-        };
-        self.written(|bytes| {
-            extend_lower(bytes, target.host);
-            if let Some(port) = target.port.filter(|port| Some(*port) != default) {
+    fn target(&mut self, target: &Target<'_>, default_port: Option<u16>) {
+        match target.port.filter(|port| Some(*port) != default_port) {
+            None => self.lower(target.host),
+            Some(port) => self.written(|bytes| {
+                extend_lower(bytes, target.host);
                 bytes.push(b':');
                 bytes.extend_from_slice(port.to_string().as_bytes());
-            }
-        });
+            }),
+        }
     }
 
     fn path(&mut self, uri: &Uri) {
@@ -433,7 +465,10 @@ impl Framed {
             "" => "/",
             path => path,
         };
-        self.written(|bytes| normalise_escapes(path.as_bytes(), bytes));
+        match has_escape(path.as_bytes()) {
+            false => self.field(path.as_bytes()),
+            true => self.written(|bytes| normalise_escapes(path.as_bytes(), bytes)),
+        }
     }
 
     /// The query with its `?`, so that an absent one is not an empty one. Values of parameters that
@@ -443,10 +478,11 @@ impl Framed {
             return self.field(b"");
         };
         if is_normal(policy, query.as_bytes()) {
-            return self.written(|bytes| {
-                bytes.push(b'?');
-                bytes.extend_from_slice(query.as_bytes());
-            });
+            let [a, b, c, d] = u32::try_from(query.len() + 1)
+                .unwrap_or(u32::MAX)
+                .to_le_bytes();
+            self.bytes.extend_from_slice(&[a, b, c, d, b'?']);
+            return self.bytes.extend_from_slice(query.as_bytes());
         }
         self.parameters(policy, query);
     }
@@ -483,28 +519,27 @@ fn digits(number: u16) -> usize {
 }
 
 fn extend_lower(bytes: &mut Vec<u8>, text: &[u8]) {
-    let start = bytes.len();
-    bytes.extend_from_slice(text);
-    bytes[start..].make_ascii_lowercase();
+    bytes.extend(text.iter().map(u8::to_ascii_lowercase));
 }
 
 /// Whether a query is in the key as it is: it has no escapes and no parameter that holds a secret.
 fn is_normal(policy: &Policy, query: &[u8]) -> bool {
     let mut parameter = 0;
-    let mut index = 0;
-    while let Some(byte) = query.get(index) {
-        index += 1;
-        match BYTES[usize::from(*byte)] {
-            PERCENT => return false,
-            AMPERSAND => parameter = index,
+    for (index, byte) in query.iter().enumerate() {
+        let byte = BYTES[usize::from(*byte)];
+        if byte <= PLAIN {
+            continue;
+        }
+        if byte == AMPERSAND {
+            parameter = index + 1;
+        } else if byte == PERCENT {
+            return false;
+        } else if parameter <= index {
             // Of the first only: what is behind it in the same parameter is no name.
-            EQUALS if parameter < index => {
-                if policy.is_secret_parameter(&query[parameter..index - 1]) {
-                    return false;
-                }
-                parameter = usize::MAX;
+            if policy.is_secret_parameter(&query[parameter..index]) {
+                return false;
             }
-            _ => {}
+            parameter = usize::MAX;
         }
     }
     true
@@ -617,7 +652,7 @@ fn host(headers: &HeaderMap) -> Option<&[u8]> {
 /// decoded. Reserved ones stay as they are. Behind a `%` that begins no escape stands [`NO_ESCAPE`], so
 /// that what is decoded behind it makes none: `%%42F` is not `%BF`.
 pub(crate) fn normalise_escapes(text: &[u8], normalised: &mut Vec<u8>) {
-    if !text.contains(&b'%') {
+    if !has_escape(text) {
         return normalised.extend_from_slice(text);
     }
     let mut rest = text;
@@ -643,6 +678,11 @@ pub(crate) fn normalise_escapes(text: &[u8], normalised: &mut Vec<u8>) {
             }
         }
     }
+}
+
+/// Whether there is a `%`.
+fn has_escape(text: &[u8]) -> bool {
+    text.iter().fold(false, |has, byte| has | (*byte == b'%'))
 }
 
 /// A byte that no URI has.
