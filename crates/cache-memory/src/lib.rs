@@ -8,4 +8,5 @@ pub use backend::{InvalidCapacity, MemoryBackend};
 
 mod manage;
 mod slot;
+mod table;
 mod writer;

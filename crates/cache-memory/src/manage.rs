@@ -2,9 +2,8 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::vec;
 
-use cache_core::{Answer, BackendError, Batch, Entry, Listed, Manage, PrimaryKey, Progress, Walk};
+use cache_core::{Answer, BackendError, Batch, Entry, Listed, Manage, Progress, Walk};
 
 use crate::backend::{MemoryBackend, Store};
 use crate::slot::weight;
@@ -13,23 +12,25 @@ impl Manage for MemoryBackend {
     fn walk(&self) -> Box<dyn Walk> {
         Box::new(MemoryWalk {
             store: self.store.clone(),
-            keys: None,
+            cell: 0,
         })
     }
 
     fn open<'a>(&'a self, listed: &'a Listed) -> Answer<'a, Result<Option<Entry>, BackendError>> {
-        let slot = self.store.slots.peek(listed.key());
         let is_it = |entry: &&Entry| entry.token == listed.token;
-        let entry = slot.and_then(|slot| slot.entries().iter().find(is_it).cloned());
-        Answer::Now(Ok(entry))
+        // To be looked at is not to be used.
+        let entry = self.store.table.peek(listed.key(), |slot| {
+            slot.entries().iter().find(is_it).cloned()
+        });
+        Answer::Now(Ok(entry.flatten()))
     }
 
     fn remove_listed<'a>(&'a self, listed: &'a [Listed]) -> Answer<'a, Result<u64, BackendError>> {
         let mut removed = 0;
         for one in listed {
-            self.store.change(one.key(), |slot| {
-                removed += u64::from(slot.remove(one.token));
-            });
+            let table = &self.store.table;
+            let was_there = table.change(one.key(), |slot| slot.remove(one.token));
+            removed += u64::from(was_there == Some(true));
         }
         Answer::Now(Ok(removed))
     }
@@ -38,8 +39,7 @@ impl Manage for MemoryBackend {
         &'a self,
         on_progress: &'a mut (dyn FnMut(Progress) + Send),
     ) -> Answer<'a, Result<Progress, BackendError>> {
-        let keys = self.store.slots.len() as u64;
-        self.store.slots.clear();
+        let keys = self.store.table.clear();
         let progress = Progress {
             seen: keys,
             done: keys,
@@ -49,33 +49,34 @@ impl Manage for MemoryBackend {
     }
 }
 
-/// A way through the keys that there were when it began.
+/// A way through the cells: what stays where it is while it goes on is met once.
 struct MemoryWalk {
     store: Arc<Store>,
-    keys: Option<vec::IntoIter<PrimaryKey>>,
+    cell: usize,
 }
 
 impl Walk for MemoryWalk {
     fn next_batch(&mut self) -> Answer<'_, Result<Option<Batch>, BackendError>> {
-        let Self { store, keys } = self;
-        let keys = keys.get_or_insert_with(|| {
-            let keys: Vec<PrimaryKey> = store.slots.iter().map(|(key, _)| key).collect();
-            keys.into_iter()
-        });
-        if keys.len() == 0 {
-            return Answer::Now(Ok(None));
+        let table = &self.store.table;
+        let mut batch = Vec::new();
+        while self.cell < table.cells() && batch.len() < BATCH {
+            table.each(self.cell, |slot| {
+                batch.extend(slot.entries().iter().map(listed));
+            });
+            self.cell += 1;
         }
-        // Not `get`: to be looked at is not to be used.
-        let slots = keys.take(BATCH).filter_map(|key| store.slots.peek(&key));
-        let listed = slots.flat_map(|slot| slot.entries().iter().map(listed).collect::<Vec<_>>());
-        Answer::Now(Ok(Some(Batch::new(listed.collect(), 0))))
+        Answer::Now(Ok(match batch.is_empty() {
+            true => None,
+            false => Some(Batch::new(batch, 0)),
+        }))
     }
 }
 
 impl fmt::Debug for MemoryWalk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let left = self.keys.as_ref().map(ExactSizeIterator::len);
-        f.debug_struct("MemoryWalk").field("left", &left).finish()
+        f.debug_struct("MemoryWalk")
+            .field("cell", &self.cell)
+            .finish()
     }
 }
 
@@ -89,5 +90,5 @@ fn listed(entry: &Entry) -> Listed {
     }
 }
 
-/// How many keys are looked at together.
+/// How many responses are listed together, or a few more.
 const BATCH: usize = 256;

@@ -24,7 +24,7 @@ impl Slot {
     }
 
     /// The responses that are kept at `now`.
-    pub(crate) fn retained(self, now: SystemTime) -> Candidates {
+    pub(crate) fn retained(&self, now: SystemTime) -> Candidates {
         match self.first_expiry {
             Some(expiry) if expiry <= now => self
                 .entries
@@ -32,7 +32,7 @@ impl Slot {
                 .filter(|entry| is_retained(&entry.head, now))
                 .cloned()
                 .collect(),
-            _ => self.entries,
+            _ => self.entries.clone(),
         }
     }
 

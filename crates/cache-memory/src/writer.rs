@@ -40,7 +40,7 @@ impl BodyWriter for MemoryWriter {
     fn write(&mut self, chunk: Bytes) -> Result<(), BackendError> {
         self.length = self.length.saturating_add(chunk.len() as u64);
         if self.length > self.store.largest {
-            return Err(Self::declined().with_source("it is larger than a shard of the store"));
+            return Err(Self::declined().with_source("it is larger than most of the store"));
         }
         if chunk.len() < SMALL_BYTES {
             self.tail.extend_from_slice(&chunk);
@@ -77,12 +77,15 @@ impl BodyWriter for MemoryWriter {
         };
         if weight(&entry) > store.largest {
             return Answer::Now(Err(
-                Self::declined().with_source("it is larger than a shard of the store")
+                Self::declined().with_source("it is larger than most of the store")
             ));
         }
         let key = entry.head.key().clone();
         Answer::Now(
-            match store.change_or_insert(&key, |slot| slot.publish(entry, store.largest)) {
+            match store
+                .table
+                .change_or_insert(&key, |slot| slot.publish(entry, store.largest))
+            {
                 Some(true) => Ok(()),
                 _ => Err(Self::declined().with_source("it was invalidated or replaced meanwhile")),
             },
