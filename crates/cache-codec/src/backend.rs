@@ -123,8 +123,18 @@ impl<B: Backend> Backend for CodecBackend<B> {
         })
     }
 
-    fn answers_later(&self) -> bool {
-        self.inner.answers_later()
+    fn lookup_now(
+        &self,
+        query: Query<'_>,
+        now: SystemTime,
+        see: &mut dyn FnMut(Result<&Candidates, BackendError>),
+    ) {
+        let key = self.envelopes.key(query.key());
+        let query = query.with_key(&key);
+        self.inner.lookup_now(query, now, &mut |found| match found {
+            Ok(found) => see(Ok(&self.open_all(found.clone()))),
+            Err(error) => see(Err(error)),
+        });
     }
 
     fn writer(&self, head: StoredHead) -> Box<dyn BodyWriter> {

@@ -40,9 +40,20 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
         now: SystemTime,
     ) -> Answer<'a, Result<Candidates, BackendError>>;
 
-    /// Whether lookups are always answered later: then none is begun before it can be waited for.
-    fn answers_later(&self) -> bool {
-        false
+    /// Shows to `see`, once, what a [`lookup`](Self::lookup) finds that is answered now; where that is answered later,
+    /// it does nothing. What is seen is not copied, and no reference to it is counted.
+    fn lookup_now(
+        &self,
+        query: Query<'_>,
+        now: SystemTime,
+        see: &mut dyn FnMut(Result<&Candidates, BackendError>),
+    ) {
+        if let Answer::Now(found) = self.lookup(query, now) {
+            match found {
+                Ok(candidates) => see(Ok(&candidates)),
+                Err(error) => see(Err(error)),
+            }
+        }
     }
 
     /// Begins to store a response. Nothing is visible before [`BodyWriter::publish`].
@@ -125,8 +136,13 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
         (**self).lookup(query, now)
     }
 
-    fn answers_later(&self) -> bool {
-        (**self).answers_later()
+    fn lookup_now(
+        &self,
+        query: Query<'_>,
+        now: SystemTime,
+        see: &mut dyn FnMut(Result<&Candidates, BackendError>),
+    ) {
+        (**self).lookup_now(query, now, see);
     }
 
     fn writer(&self, head: StoredHead) -> Box<dyn BodyWriter> {

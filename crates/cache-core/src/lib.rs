@@ -35,8 +35,8 @@ pub use request::RequestHead;
 
 mod exchange;
 pub use exchange::{
-    AfterForward, AfterLookup, AfterUnsafe, Begin, Continuation, Forward, Lookup, ResponseHead,
-    Reuse, Unsafe, Upkeep,
+    AfterForward, AfterLookup, AfterUnsafe, Begin, Continuation, Forward, Judgement, Lookup,
+    ResponseHead, Reuse, Unsafe, Upkeep,
 };
 
 mod reason;

@@ -108,6 +108,24 @@ impl Backend for MemoryBackend {
         Answer::Now(Ok(found.unwrap_or_default()))
     }
 
+    fn lookup_now(
+        &self,
+        query: Query<'_>,
+        now: SystemTime,
+        see: &mut dyn FnMut(Result<&Candidates, BackendError>),
+    ) {
+        let shown = self
+            .store
+            .table
+            .read(query.key(), |slot| match slot.all_are_retained(now) {
+                true => see(Ok(slot.entries())),
+                false => see(Ok(&slot.retained(now))),
+            });
+        if shown.is_none() {
+            see(Ok(&Candidates::default()));
+        }
+    }
+
     fn writer(&self, head: StoredHead) -> Box<dyn BodyWriter> {
         Box::new(MemoryWriter::new(self.store.clone(), head))
     }

@@ -25,15 +25,17 @@ impl Slot {
 
     /// The responses that are kept at `now`.
     pub(crate) fn retained(&self, now: SystemTime) -> Candidates {
-        match self.first_expiry {
-            Some(expiry) if expiry <= now => self
-                .entries
-                .iter()
-                .filter(|entry| is_retained(&entry.head, now))
-                .cloned()
-                .collect(),
-            _ => self.entries.clone(),
+        if self.all_are_retained(now) {
+            return self.entries.clone();
         }
+        let retained = self.entries.iter();
+        let retained = retained.filter(|entry| is_retained(&entry.head, now));
+        retained.cloned().collect()
+    }
+
+    /// Whether those are all responses.
+    pub(crate) fn all_are_retained(&self, now: SystemTime) -> bool {
+        self.first_expiry.is_none_or(|expiry| now < expiry)
     }
 
     /// Adds a response, in the place of the one that was selected by the same values, and in that of

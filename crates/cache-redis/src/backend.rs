@@ -221,8 +221,13 @@ impl Backend for RedisBackend {
         })
     }
 
-    fn answers_later(&self) -> bool {
-        true
+    fn lookup_now(
+        &self,
+        _: Query<'_>,
+        _: SystemTime,
+        _: &mut dyn FnMut(Result<&Candidates, BackendError>),
+    ) {
+        // It is always answered later.
     }
 
     fn writer(&self, head: StoredHead) -> Box<dyn BodyWriter> {

@@ -10,12 +10,11 @@ use tracing::{Level, debug, event_enabled};
 use crate::body::CacheBody;
 use crate::engine::Engine;
 use crate::health::PAUSE;
-use crate::reader::Reader;
 use crate::watch;
 
 impl Engine {
     /// A stored response as the answer, without the origin.
-    pub(crate) fn answer<B>(&self, reuse: Reuse, now: SystemTime) -> Response<CacheBody<B>> {
+    pub(crate) fn answer<B>(&self, reuse: Reuse<'_>, now: SystemTime) -> Response<CacheBody<B>> {
         match self.is_told() {
             true => {
                 let info = reuse.info(now);
@@ -36,19 +35,18 @@ impl Engine {
     /// A stored response as the answer.
     pub(crate) fn respond<B>(
         &self,
-        reuse: Reuse,
+        reuse: Reuse<'_>,
         info: CacheInfo,
         now: SystemTime,
     ) -> Response<CacheBody<B>> {
         self.conclude(self.give(reuse, now), info)
     }
 
-    fn give<B>(&self, reuse: Reuse, now: SystemTime) -> Response<CacheBody<B>> {
-        let reader = match reuse.body() {
-            Some((body, bytes)) => Reader::new(body, bytes, self.backend_timeout),
-            None => Reader::empty(),
-        };
-        let mut response = Response::new(CacheBody::stored(reader));
+    fn give<B>(&self, reuse: Reuse<'_>, now: SystemTime) -> Response<CacheBody<B>> {
+        let mut response = Response::new(match reuse.body() {
+            Some((body, bytes)) => CacheBody::stored(body, bytes, self.backend_timeout),
+            None => CacheBody::default(),
+        });
         *response.status_mut() = reuse.status();
         *response.version_mut() = reuse.version();
         *response.headers_mut() = reuse.headers(now);

@@ -2,12 +2,14 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use cache_core::{BackendError, BoxFuture};
+use cache_core::{BackendError, BoxFuture, Source, StoredBody};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
@@ -36,7 +38,9 @@ pin_project! {
     #[project = KindProjection]
     enum Kind<B> {
         Origin { #[pin] inner: B, capture: Option<Box<Capture>> },
-        Stored { reader: Reader, given: u64, rest: Option<Box<Rest<B>>> },
+        /// A stored one that is here in one piece.
+        Whole { bytes: Bytes, trailers: Option<Arc<HeaderMap>> },
+        Stored { reader: Box<Reader>, given: u64, rest: Option<Box<Rest<B>>> },
         Shared { reader: transfer::Reader, rest: Option<Box<Rest<B>>> },
         /// The origin is asked for what could not be read; otherwise that is the error.
         Asking {
@@ -45,7 +49,7 @@ pin_project! {
             trailers: Option<Arc<HeaderMap>>,
             error: Option<Box<BodyError>>,
         },
-        Rest { #[pin] inner: B, skip: u64, left: u64, trailers: Option<Arc<HeaderMap>> },
+        Rest { inner: Pin<Box<B>>, skip: u64, left: u64, trailers: Option<Arc<HeaderMap>> },
     }
 }
 
@@ -60,17 +64,31 @@ impl<B> CacheBody<B> {
     }
 
     pub(crate) fn is_stored(&self) -> bool {
-        matches!(self.kind, Kind::Stored { .. })
+        matches!(self.kind, Kind::Whole { .. } | Kind::Stored { .. })
     }
 
-    pub(crate) fn stored(reader: Reader) -> Self {
-        Self {
-            kind: Kind::Stored {
-                reader,
+    /// These bytes of a stored one; `timeout` is for each read of one that is in the store.
+    pub(crate) fn stored(body: &StoredBody, bytes: Range<u64>, timeout: Duration) -> Self {
+        let is_whole = bytes == (0..body.len());
+        let kind = match body.source() {
+            Source::Whole(whole) if is_whole => Kind::Whole {
+                bytes: whole.clone(),
+                trailers: body.shared_trailers(),
+            },
+            Source::Whole(whole) if bytes.start <= bytes.end && bytes.end <= body.len() => {
+                Kind::Whole {
+                    // The length of a `Bytes` is a `usize`.
+                    bytes: whole.slice(bytes.start as usize..bytes.end as usize),
+                    trailers: None,
+                }
+            }
+            _ => Kind::Stored {
+                reader: Box::new(Reader::new(body, bytes, timeout)),
                 given: 0,
                 rest: None,
             },
-        }
+        };
+        Self { kind }
     }
 
     /// One that others read, too.
@@ -107,6 +125,15 @@ where
             let lost = match this.as_mut().project().kind.project() {
                 KindProjection::Origin { inner, capture } => {
                     return poll_origin(inner, capture, cx);
+                }
+                KindProjection::Whole { bytes, trailers } => {
+                    let frame = match bytes.is_empty() {
+                        false => Some(Frame::data(std::mem::take(bytes))),
+                        true => trailers
+                            .take()
+                            .map(|trailers| Frame::trailers(Arc::unwrap_or_clone(trailers))),
+                    };
+                    return Poll::Ready(frame.map(Ok));
                 }
                 KindProjection::Stored {
                     reader,
@@ -147,7 +174,7 @@ where
                 } => match ready!(Pin::new(asking.get_mut()).poll(cx)) {
                     Some((inner, bytes)) => {
                         let kind = Kind::Rest {
-                            inner,
+                            inner: Box::pin(inner),
                             skip: bytes.start,
                             left: bytes.end - bytes.start,
                             trailers: trailers.take(),
@@ -162,7 +189,7 @@ where
                     skip,
                     left,
                     trailers,
-                } => match ready!(poll_rest(inner, skip, left, cx)) {
+                } => match ready!(poll_rest(inner.as_mut(), skip, left, cx)) {
                     Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
                     Ok(None) => {
                         let trailers = trailers.take().map(Arc::unwrap_or_clone);
@@ -194,6 +221,7 @@ where
         match &self.kind {
             // While there is something to store, the end has to be seen.
             Kind::Origin { inner, capture } => capture.is_none() && inner.is_end_stream(),
+            Kind::Whole { bytes, trailers } => bytes.is_empty() && trailers.is_none(),
             Kind::Stored { reader, .. } => reader.is_end_stream(),
             Kind::Shared { reader, .. } => reader.is_end_stream(),
             Kind::Asking { .. } => false,
@@ -204,6 +232,7 @@ where
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Origin { inner, .. } => inner.size_hint(),
+            Kind::Whole { bytes, .. } => SizeHint::with_exact(bytes.len() as u64),
             Kind::Stored { reader, .. } => reader.size_hint(),
             Kind::Shared {
                 reader,
@@ -311,7 +340,12 @@ where
 impl<B> Default for CacheBody<B> {
     /// An empty body.
     fn default() -> Self {
-        Self::stored(Reader::empty())
+        Self {
+            kind: Kind::Whole {
+                bytes: Bytes::new(),
+                trailers: None,
+            },
+        }
     }
 }
 
@@ -322,7 +356,7 @@ impl<B> fmt::Debug for CacheBody<B> {
                 capture: Some(_), ..
             } => "CacheBody(origin, being stored)",
             Kind::Origin { capture: None, .. } => "CacheBody(origin)",
-            Kind::Stored { .. } => "CacheBody(stored)",
+            Kind::Whole { .. } | Kind::Stored { .. } => "CacheBody(stored)",
             Kind::Shared { .. } => "CacheBody(shared)",
             Kind::Asking { .. } | Kind::Rest { .. } => "CacheBody(rest)",
         })

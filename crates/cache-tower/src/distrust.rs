@@ -55,24 +55,21 @@ impl Distrust {
         self.is_needed.store(true, Ordering::Release);
     }
 
-    /// The candidates that are not known to be invalid.
-    pub(crate) fn filter(&self, key: &PrimaryKey, found: Candidates) -> Candidates {
+    /// The candidates that are not known to be invalid; `None`: all of them.
+    pub(crate) fn filter(&self, key: &PrimaryKey, found: &Candidates) -> Option<Candidates> {
         if found.is_empty() || !self.is_needed.load(Ordering::Acquire) {
-            return found;
+            return None;
         }
         let invalid_before = {
             let known = self.lock();
             let before = known.keys.get(key).map(|invalid| invalid.before);
             before.max(known.everything_before)
         };
-        match invalid_before {
-            None => found,
-            Some(at) => found
-                .iter()
-                .filter(|entry| entry.head.requested_at() >= at)
-                .cloned()
-                .collect(),
-        }
+        invalid_before.map(|at| {
+            let trusted = found.iter();
+            let trusted = trusted.filter(|entry| entry.head.requested_at() >= at);
+            trusted.cloned().collect()
+        })
     }
 
     /// The keys that are to be invalidated again, each as of when; `None`: there are none, or it is too

@@ -9,8 +9,8 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use cache_core::{
-    AfterForward, AfterLookup, Answer, Backend, BackendError, Begin, CacheInfo, CacheName,
-    Candidates, Entry, Failure, Forward, Lookup, Outcome, Policy, Reason, RequestHead, Reuse,
+    AfterForward, AfterLookup, Backend, BackendError, Begin, CacheInfo, CacheName, Candidates,
+    Entry, Failure, Forward, Judgement, Lookup, Outcome, Policy, Reason, RequestHead, Reuse,
     StoredHead, Storing, Token, Unsafe, Upkeep,
 };
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -115,12 +115,20 @@ where
         }
         Begin::Lookup(lookup) => {
             let lookup = lookup.refreshing_early(engine.seed);
-            if engine.backend.answers_later() {
-                return ResponseFuture::waiting(exchange().look_up(lookup, request, now));
-            }
-            match engine.look_up_now(&lookup, head, now) {
-                Some(found) => Step::from(engine.judge(lookup, &head, found, now)),
-                None => return ResponseFuture::waiting(exchange().look_up(lookup, request, now)),
+            let query = lookup.query(&engine.policy, head);
+            let mut seen = Seen::Nothing;
+            engine.backend.lookup_now(query, now, &mut |found| {
+                seen = engine.see(&lookup, &head, found, now);
+            });
+            match seen {
+                Seen::Answer(response) => return ResponseFuture::answered(response),
+                Seen::Candidates(candidates, judgement) => {
+                    Step::from(lookup.follow(judgement, &head, candidates))
+                }
+                Seen::Failure => Step::from(lookup.next_without_store(&head)),
+                Seen::Nothing => {
+                    return ResponseFuture::waiting(exchange().look_up(lookup, request, now));
+                }
             }
         }
         Begin::Forward(forward) => Step::Forward(forward),
@@ -128,18 +136,22 @@ where
         Begin::Unsatisfiable(reason) => Step::Unsatisfiable(reason),
         Begin::Bypass(reason) => Step::Bypass(reason),
     };
-    match step {
-        Step::Reuse(reuse) if !reuse.is_remote() => {
-            ResponseFuture::answered(engine.answer(reuse, now))
-        }
-        step => ResponseFuture::waiting(exchange().go_on(step, request, now)),
-    }
+    ResponseFuture::waiting(exchange().go_on(step, request, now))
+}
+
+/// What came of a look into a store that answers at once.
+enum Seen<B> {
+    /// It does not answer at once.
+    Nothing,
+    Failure,
+    Answer(Response<CacheBody<B>>),
+    Candidates(Candidates, Judgement),
 }
 
 /// Where an exchange stands when nothing more is to be looked up.
 pub(crate) enum Step {
-    Reuse(Reuse),
-    ReuseWhileRevalidating(Reuse, Forward),
+    Reuse(Reuse<'static>),
+    ReuseWhileRevalidating(Reuse<'static>, Forward),
     Forward(Forward),
     Unsafe(Unsafe),
     Unsatisfiable(Reason),
@@ -160,17 +172,23 @@ impl From<AfterLookup> for Step {
 }
 
 impl Engine {
-    /// What is found in a store that answers at once.
-    fn look_up_now(
-        &self,
+    /// Answers with what is seen in a store, if there is nothing else to do or to wait for.
+    fn see<B>(
+        self: &Arc<Self>,
         lookup: &Lookup,
-        head: RequestHead<'_>,
+        head: &RequestHead<'_>,
+        found: Result<&Candidates, BackendError>,
         now: SystemTime,
-    ) -> Option<Result<Candidates, BackendError>> {
-        match self.backend.lookup(lookup.query(&self.policy, head), now) {
-            Answer::Now(found) => Some(found),
-            // It did not say so, and does nothing before it is polled: the exchange asks again.
-            Answer::Later(_) => None,
+    ) -> Seen<B> {
+        let Some(candidates) = self.note_found(found, now) else {
+            return Seen::Failure;
+        };
+        let trusted = self.distrust.filter(lookup.key(), candidates);
+        let candidates = trusted.as_ref().unwrap_or(candidates);
+        let judgement = lookup.judge(&self.policy, head, candidates, now);
+        match lookup.reuse(&judgement, head, candidates) {
+            Some(reuse) if !reuse.is_remote() => Seen::Answer(self.answer(reuse, now)),
+            _ => Seen::Candidates(candidates.clone(), judgement),
         }
     }
 
@@ -181,16 +199,28 @@ impl Engine {
         found: Result<Candidates, BackendError>,
         now: SystemTime,
     ) -> AfterLookup {
+        let Some(candidates) = self.note_found(found, now) else {
+            return lookup.next_without_store(head);
+        };
+        let trusted = self.distrust.filter(lookup.key(), &candidates);
+        lookup.next(&self.policy, head, trusted.unwrap_or(candidates), now)
+    }
+
+    /// Takes note of how a lookup ended.
+    fn note_found<T>(
+        self: &Arc<Self>,
+        found: Result<T, BackendError>,
+        now: SystemTime,
+    ) -> Option<T> {
         self.health.note(Doing::Reading, &found, now);
         match found {
-            Ok(candidates) => {
+            Ok(found) => {
                 self.retry_invalidations(now);
-                let candidates = self.distrust.filter(lookup.key(), candidates);
-                lookup.next(&self.policy, head, candidates, now)
+                Some(found)
             }
             Err(error) => {
                 self.listeners.tell(&Event::BackendFailed { error: &error });
-                lookup.next_without_store(head)
+                None
             }
         }
     }
@@ -264,7 +294,7 @@ impl Engine {
     }
 
     /// The stored response that answers while the origin, which failed a moment ago, is spared.
-    pub(crate) fn spare(&self, forward: &Forward, now: SystemTime) -> Option<Reuse> {
+    pub(crate) fn spare(&self, forward: &Forward, now: SystemTime) -> Option<Reuse<'static>> {
         let token = forward.stored_token()?;
         let failure = self.revalidations.failed(token, now)?;
         forward.without_asking(failure, now)
@@ -370,7 +400,7 @@ impl<S> Exchange<S> {
     /// A stored response as the answer, to a request that was not sent.
     fn reuse<ReqBody, ResBody>(
         &self,
-        reuse: Reuse,
+        reuse: Reuse<'_>,
         request: Request<ReqBody>,
         now: SystemTime,
     ) -> Response<CacheBody<ResBody>>
@@ -388,7 +418,7 @@ impl<S> Exchange<S> {
     /// The same, where there is more to say of it.
     fn respond<ReqBody, ResBody>(
         &self,
-        reuse: Reuse,
+        reuse: Reuse<'_>,
         info: CacheInfo,
         request: Option<Request<ReqBody>>,
         now: SystemTime,
@@ -407,7 +437,7 @@ impl<S> Exchange<S> {
     /// Where a body is in a store that may go away meanwhile, a request is kept for the rest of it.
     fn rest_of<ReqBody, ResBody>(
         &self,
-        reuse: &Reuse,
+        reuse: &Reuse<'_>,
         request: Option<Request<ReqBody>>,
     ) -> Option<Rest<ResBody>>
     where

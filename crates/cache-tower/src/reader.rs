@@ -15,7 +15,7 @@ use sync_wrapper::SyncWrapper;
 
 use crate::budget::within;
 
-/// Gives out a stored body, frame by frame.
+/// Gives out a stored body that is in pieces, or still in the store, frame by frame.
 pub(crate) struct Reader {
     rest: Rest,
     /// Bytes that come before those that are wanted.
@@ -27,7 +27,6 @@ pub(crate) struct Reader {
 }
 
 enum Rest {
-    Whole(Bytes),
     Chunks { chunks: Arc<[Bytes]>, next: usize },
     Remote(Box<Remote>),
 }
@@ -55,20 +54,13 @@ enum Window {
 }
 
 impl Reader {
-    pub(crate) fn empty() -> Self {
-        Self {
-            rest: Rest::Whole(Bytes::new()),
-            skip: 0,
-            left: 0,
-            is_whole: true,
-            trailers: None,
-        }
-    }
-
     /// These bytes of a body; `timeout` is for each read of one that is in the store.
     pub(crate) fn new(body: &StoredBody, bytes: Range<u64>, timeout: Duration) -> Self {
         let rest = match body.source() {
-            Source::Whole(whole) => Rest::Whole(whole.clone()),
+            Source::Whole(whole) => Rest::Chunks {
+                chunks: Arc::new([whole.clone()]),
+                next: 0,
+            },
             Source::Chunks(chunks) => Rest::Chunks {
                 chunks: chunks.clone(),
                 next: 0,
@@ -159,7 +151,6 @@ impl Reader {
 impl Rest {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, BackendError>> {
         match self {
-            Self::Whole(bytes) => Poll::Ready(Ok(std::mem::take(bytes))),
             Self::Chunks { chunks, next } => {
                 let chunk = chunks.get(*next).cloned().unwrap_or_default();
                 *next += 1;

@@ -39,8 +39,8 @@ impl Service<Request<Body>> for Origin {
 
 #[test]
 fn what_is_moved_for_a_hit_is_small() {
-    assert!(size_of::<CacheBody<Body>>() <= 96);
-    assert!(size_of::<ResponseFuture<Body, Infallible>>() <= 208);
+    assert!(size_of::<CacheBody<Body>>() <= 48);
+    assert!(size_of::<ResponseFuture<Body, Infallible>>() <= 160);
 }
 
 #[test]

@@ -224,7 +224,7 @@ impl<S> Exchange<S> {
     /// A response that another asked for, while it arrives.
     fn share<ReqBody, ResBody>(
         &self,
-        reuse: Reuse,
+        reuse: Reuse<'_>,
         reader: transfer::Reader,
         why: Reason,
         request: Request<ReqBody>,
@@ -264,7 +264,7 @@ impl Engine {
         entry: Entry,
         request: RequestHead<'_>,
         now: SystemTime,
-    ) -> Option<Reuse> {
+    ) -> Option<Reuse<'static>> {
         let Begin::Lookup(lookup) = Begin::new(&self.policy, &request, now) else {
             return None;
         };
@@ -297,7 +297,7 @@ impl Engine {
 }
 
 /// How to get the rest of a body that is read with others, where its length is known.
-fn continuation_of(reuse: &Reuse) -> Option<Continuation> {
+fn continuation_of(reuse: &Reuse<'_>) -> Option<Continuation> {
     reuse.continuation().filter(|rest| rest.left(0) > 0)
 }
 

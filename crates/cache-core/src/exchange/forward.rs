@@ -45,7 +45,7 @@ pub enum AfterForward {
     /// The response passes, and is stored under this head when its body is complete.
     Store(StoredHead),
     /// The stored response answers.
-    Reuse(Reuse, Upkeep),
+    Reuse(Reuse<'static>, Upkeep),
     /// The response passes, and is not stored.
     Pass(Reason, Upkeep),
 }
@@ -181,7 +181,7 @@ impl Forward {
     /// The stored response that may answer in the place of an origin that failed so a moment ago, and
     /// is not asked again so soon (RFC 9111 §4.2.4, RFC 5861 §4).
     #[must_use]
-    pub fn without_asking(&self, failure: Failure, now: SystemTime) -> Option<Reuse> {
+    pub fn without_asking(&self, failure: Failure, now: SystemTime) -> Option<Reuse<'static>> {
         self.stand_in(failure, now)
     }
 
@@ -226,7 +226,7 @@ impl Forward {
 
     /// The stored response that may stand in, now that no response came.
     #[must_use]
-    pub fn next_without_response(self, now: SystemTime) -> Option<Reuse> {
+    pub fn next_without_response(self, now: SystemTime) -> Option<Reuse<'static>> {
         self.stand_in(Failure::Disconnected, now)
     }
 
@@ -306,7 +306,7 @@ impl Forward {
         AfterForward::Pass(Reason::Method, upkeep)
     }
 
-    fn stand_in(&self, failure: Failure, now: SystemTime) -> Option<Reuse> {
+    fn stand_in(&self, failure: Failure, now: SystemTime) -> Option<Reuse<'static>> {
         let entry = self.stored.as_deref()?;
         let asked = &*self.asked;
         let reason = stand_in(&asked.directives, asked.mode, &entry.head, failure, now)?;

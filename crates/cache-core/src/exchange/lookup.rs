@@ -41,14 +41,31 @@ pub struct Lookup {
 )]
 pub enum AfterLookup {
     /// Answer with it.
-    Reuse(Reuse),
+    Reuse(Reuse<'static>),
     /// Answer with it, and validate it in the background with the request itself: it is stale, or will
     /// be soon.
-    ReuseWhileRevalidating(Reuse, Forward),
+    ReuseWhileRevalidating(Reuse<'static>, Forward),
     /// Ask the origin.
     Forward(Forward),
     /// Answer 504 (RFC 9111 §5.2.1.7).
     Unsatisfiable(Reason),
+}
+
+/// How a lookup is to be answered.
+#[derive(Debug)]
+pub struct Judgement(Verdict);
+
+/// Which of the candidates is it, and why.
+#[derive(Debug)]
+enum Verdict {
+    /// The one in this place.
+    Allowed(usize, Reason),
+    /// The second reason is that of the validation.
+    AllowedWhileRevalidating(Entry, Reason, Reason),
+    /// A filter of the policy does not want it.
+    Rejected(Entry),
+    Refused(Entry, Reason),
+    Missed(Reason),
 }
 
 impl Lookup {
@@ -83,6 +100,19 @@ impl Lookup {
         candidates: Candidates,
         now: SystemTime,
     ) -> AfterLookup {
+        let judgement = self.judge(policy, request, &candidates, now);
+        self.follow(judgement, request, candidates)
+    }
+
+    /// The first half of [`next`](Self::next), for who looks at what is still in the store.
+    #[must_use]
+    pub fn judge(
+        &self,
+        policy: &Policy,
+        request: &RequestHead<'_>,
+        candidates: &Candidates,
+        now: SystemTime,
+    ) -> Judgement {
         let range = if self.fields.range && !self.is_head {
             ByteRange::read(request.headers)
         } else {
@@ -105,36 +135,72 @@ impl Lookup {
             }
         }
         let Some((index, entry)) = best else {
-            let reason = match () {
+            return Judgement(Verdict::Missed(match () {
                 () if is_selected => Reason::PartialMiss,
                 () if candidates.is_known() => Reason::VaryMiss,
                 () => Reason::UriMiss,
-            };
-            return self.forward(request, None, reason);
+            }));
         };
         if let Some(filters) = &policy.filters {
             if !filters.permit_reuse(request, &entry.head) {
-                return self.rejected(request, entry.clone());
+                return Judgement(Verdict::Rejected(entry.clone()));
             }
         }
-        match reuse(policy, &self.directives, self.mode, &entry.head, now) {
+        let reusing = reuse(policy, &self.directives, self.mode, &entry.head, now);
+        Judgement(match reusing {
             Reusing::Allowed(Reason::Fresh) if self.refreshes_early(policy, entry, now) => {
-                let reuse = self.reuse(request, candidates, index, Reason::EarlyRefresh);
-                self.while_revalidating(request, reuse, Reason::EarlyRefresh)
+                let reason = Reason::EarlyRefresh;
+                Verdict::AllowedWhileRevalidating(entry.clone(), reason, reason)
             }
-            Reusing::Allowed(reason) => {
-                AfterLookup::Reuse(self.reuse(request, candidates, index, reason))
-            }
-            Reusing::AllowedWhileRevalidating => {
-                let reason = Reason::StaleWhileRevalidate;
-                let reuse = self.reuse(request, candidates, index, reason);
-                match self.read_only {
-                    // There is nothing that a validation could be written to.
-                    true => AfterLookup::Reuse(reuse),
-                    false => self.while_revalidating(request, reuse, Reason::Stale),
+            Reusing::Allowed(reason) => Verdict::Allowed(index, reason),
+            Reusing::AllowedWhileRevalidating => match self.read_only {
+                // There is nothing that a validation could be written to.
+                true => Verdict::Allowed(index, Reason::StaleWhileRevalidate),
+                false => {
+                    let reason = Reason::StaleWhileRevalidate;
+                    Verdict::AllowedWhileRevalidating(entry.clone(), reason, Reason::Stale)
                 }
+            },
+            Reusing::Refused(reason) => Verdict::Refused(entry.clone(), reason),
+        })
+    }
+
+    /// The answer, if it is a stored response and there is nothing else to do, of candidates that were judged so.
+    #[must_use]
+    pub fn reuse<'a>(
+        &self,
+        judgement: &Judgement,
+        request: &RequestHead<'_>,
+        candidates: &'a Candidates,
+    ) -> Option<Reuse<'a>> {
+        let Judgement(Verdict::Allowed(index, reason)) = judgement else {
+            return None;
+        };
+        let entry = candidates.get(*index)?;
+        Some(self.answering(request, Found::Seen(entry), *reason))
+    }
+
+    /// The second half of [`next`](Self::next), with candidates that were judged so.
+    #[must_use]
+    pub fn follow(
+        self,
+        judgement: Judgement,
+        request: &RequestHead<'_>,
+        candidates: Candidates,
+    ) -> AfterLookup {
+        match judgement.0 {
+            Verdict::Allowed(index, reason) if index < candidates.len() => {
+                let entry = Found::Among(candidates, index);
+                AfterLookup::Reuse(self.answering(request, entry, reason))
             }
-            Reusing::Refused(reason) => self.forward(request, Some(entry.clone()), reason),
+            Verdict::Allowed(..) => self.forward(request, None, Reason::UriMiss),
+            Verdict::AllowedWhileRevalidating(entry, reason, why) => {
+                let reuse = self.answering(request, Found::Alone(entry.clone()), reason);
+                self.while_revalidating(request, reuse, entry, why)
+            }
+            Verdict::Rejected(entry) => self.rejected(request, entry),
+            Verdict::Refused(entry, reason) => self.forward(request, Some(entry), reason),
+            Verdict::Missed(reason) => self.forward(request, None, reason),
         }
     }
 
@@ -158,23 +224,21 @@ impl Lookup {
     fn while_revalidating(
         self,
         request: &RequestHead<'_>,
-        reuse: Reuse,
+        reuse: Reuse<'static>,
+        entry: Entry,
         reason: Reason,
     ) -> AfterLookup {
-        let entry = reuse.entry().clone();
         let validators = Validators::of(&entry.head).filter(|_| can_validate(request));
         let forward = Forward::new(self.ask(request), Some(entry), validators, reason);
         AfterLookup::ReuseWhileRevalidating(reuse, forward.for_nobody())
     }
 
-    fn reuse(
+    fn answering<'a>(
         &self,
         request: &RequestHead<'_>,
-        candidates: Candidates,
-        index: usize,
+        entry: Found<'a>,
         reason: Reason,
-    ) -> Reuse {
-        let entry = Found::Among(candidates, index);
+    ) -> Reuse<'a> {
         let fields = self.fields;
         let answering = if self.is_head || fields.preconditions || fields.range {
             Answering::of(self.is_head, request.headers, &entry)

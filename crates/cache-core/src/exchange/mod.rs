@@ -20,7 +20,7 @@ mod unsafe_method;
 
 pub use continuation::Continuation;
 pub use forward::{AfterForward, Forward, Upkeep};
-pub use lookup::{AfterLookup, Lookup};
+pub use lookup::{AfterLookup, Judgement, Lookup};
 pub use reuse::Reuse;
 pub use unsafe_method::{AfterUnsafe, Unsafe};
 

@@ -16,27 +16,30 @@ use crate::rules::conditional;
 
 /// A stored response that answers a request.
 #[derive(Debug)]
-pub struct Reuse {
-    pub(super) entry: Found,
+pub struct Reuse<'a> {
+    pub(super) entry: Found<'a>,
     pub(super) reason: Reason,
     pub(super) is_validated: bool,
     pub(super) answering: Answering,
 }
 
-/// The stored response: by itself, or among those that a lookup brought, which need not be copied then.
+/// The stored response: by itself, or among those that a lookup brought, which need not be copied then, or still in
+/// the store.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(super) enum Found<'a> {
     Alone(Entry),
     Among(Candidates, usize),
+    Seen(&'a Entry),
 }
 
-impl Deref for Found {
+impl Deref for Found<'_> {
     type Target = Entry;
 
     fn deref(&self) -> &Entry {
         match self {
             Self::Alone(entry) => entry,
             Self::Among(candidates, index) => &candidates[*index],
+            Self::Seen(entry) => entry,
         }
     }
 }
@@ -84,7 +87,7 @@ impl Answering {
     }
 }
 
-impl Reuse {
+impl Reuse<'_> {
     /// The status code to send.
     #[must_use]
     pub fn status(&self) -> StatusCode {
