@@ -113,8 +113,8 @@ where
         Begin::Lookup(lookup) if !engine.health.may_ask(now) => {
             Step::from(lookup.next_without_store(&head))
         }
-        Begin::Lookup(lookup) => {
-            let lookup = lookup.refreshing_early(engine.seed);
+        Begin::Lookup(mut lookup) => {
+            lookup.refresh_early(engine.seed);
             let query = lookup.query(&engine.policy, head);
             let mut seen = Seen::Nothing;
             engine.backend.lookup_now(query, now, &mut |found| {

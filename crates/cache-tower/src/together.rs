@@ -129,10 +129,10 @@ impl<S> Exchange<S> {
     /// that answers. A leader looks only if another may have ended meanwhile.
     async fn look_again(&mut self, head: RequestHead<'_>, is_leader: bool) -> Option<Step> {
         let now = self.engine.clock.now();
-        let Begin::Lookup(lookup) = Begin::new(&self.engine.policy, &head, now) else {
+        let Begin::Lookup(mut lookup) = Begin::new(&self.engine.policy, &head, now) else {
             return None;
         };
-        let lookup = lookup.refreshing_early(self.engine.seed);
+        lookup.refresh_early(self.engine.seed);
         let flights = &self.engine.flights;
         if is_leader
             && (self.all_ended == flights.all_ended()

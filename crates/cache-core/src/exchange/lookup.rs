@@ -81,14 +81,10 @@ impl Lookup {
         Query::new(policy, &self.key, request)
     }
 
-    /// The same, where what is found may be brought up to date before it is stale, if the policy says
+    /// Lets what is found be brought up to date before it is stale, if the policy says
     /// so. The seed is the process's: by it is drawn when that is due.
-    #[must_use]
-    pub fn refreshing_early(self, seed: u64) -> Self {
-        Self {
-            early: Some(seed),
-            ..self
-        }
+    pub fn refresh_early(&mut self, seed: u64) {
+        self.early = Some(seed);
     }
 
     /// Selects among what was found, and judges it (RFC 9111 §4).

@@ -69,11 +69,15 @@ impl Begin {
             RequestDirectives::default()
         };
         let stored_only = directives.only_if_cached || request.mode == CacheMode::OnlyIfCached;
-        match Self::of(policy, request, fields, directives, now) {
+        let begin = Self::of(policy, request, fields, directives, now);
+        if !stored_only {
+            return begin;
+        }
+        match begin {
             // Whoever wants nothing but what is stored is not sent to the origin by any exception.
-            Self::Bypass(reason) if stored_only => Self::Unsatisfiable(reason),
-            Self::Forward(forward) if stored_only => Self::Unsatisfiable(forward.reason()),
-            Self::Unsafe(_) if stored_only => Self::Unsatisfiable(Reason::Method),
+            Self::Bypass(reason) => Self::Unsatisfiable(reason),
+            Self::Forward(forward) => Self::Unsatisfiable(forward.reason()),
+            Self::Unsafe(_) => Self::Unsatisfiable(Reason::Method),
             begin => begin,
         }
     }
@@ -85,12 +89,17 @@ impl Begin {
         directives: RequestDirectives,
         now: SystemTime,
     ) -> Self {
-        let is_head = *request.method == Method::HEAD;
-        let is_get = *request.method == Method::GET;
+        let (is_get, is_head) = match *request.method {
+            Method::GET => (true, false),
+            Method::HEAD => (false, true),
+            _ => (false, false),
+        };
         let keying = policy.keying.as_deref();
         let is_keyed = keying.is_some_and(|keying| keying.takes_content_of(request));
-        if *request.method == Method::CONNECT
-            || !is_get && !is_head && !is_keyed && invalidation::is_safe(request.method)
+        let is_other = !is_get && !is_head;
+        if is_other
+            && (*request.method == Method::CONNECT
+                || !is_keyed && invalidation::is_safe(request.method))
         {
             let is_known = keying.is_some_and(|keying| keying.takes_method(request.method));
             return Self::Bypass(match is_known {
