@@ -100,6 +100,11 @@ impl Slot {
         self.entries.is_empty() && self.invalidated_at.is_none()
     }
 
+    #[cfg(test)]
+    pub(crate) fn invalidated_at(&self) -> Option<SystemTime> {
+        self.invalidated_at
+    }
+
     /// Removes all responses, and remembers when.
     pub(crate) fn invalidate(&mut self, now: SystemTime) {
         self.set(Vec::new());

@@ -40,8 +40,10 @@ where
     C::Future: Send,
 {
     ServiceBuilder::new()
-        .map_request(move |mut request| {
+        .map_request(move |mut request: Request<ReqBody>| {
             turn.pass_on(&mut request);
+            let via = HeaderValue::from_static("1.1 gateway");
+            request.headers_mut().append(VIA, via);
             request
         })
         .map_response(outbound)
@@ -49,7 +51,7 @@ where
         .service(client)
 }
 
-/// The request as the cache and the origin get it.
+/// The request as the cache gets it.
 fn inbound<B>(mut request: Request<B>, origin: &Origin) -> Request<B> {
     *request.uri_mut() = origin.uri(request.uri());
     *request.version_mut() = Version::HTTP_11;
@@ -58,7 +60,6 @@ fn inbound<B>(mut request: Request<B>, origin: &Origin) -> Request<B> {
     // The client writes the origin's own. The key of the cache is the URI, so whoever names another
     // host must not get another response.
     headers.remove(HOST);
-    headers.append(VIA, HeaderValue::from_static("1.1 gateway"));
     request
 }
 
