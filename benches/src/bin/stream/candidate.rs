@@ -140,8 +140,7 @@ pub(crate) fn run(asked: &Value) -> Result<Value, BoxError> {
                 read_through(&asked, &layer, client).await
             }
             Candidate::RoomyMemory => {
-                // Nothing is larger than a shard, of which there are at most eight.
-                let backend = MemoryBackend::with_capacity(asked.bytes * 10)?;
+                let backend = MemoryBackend::with_capacity(asked.bytes / 4 * 5)?;
                 read_through(&asked, &roomy(&asked, backend), client).await
             }
             Candidate::Redis | Candidate::SlowRedis | Candidate::RedisAgain => {
