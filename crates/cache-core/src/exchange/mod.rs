@@ -122,7 +122,7 @@ impl Begin {
         if fields.upgrade {
             return Self::Bypass(Reason::Upgrade);
         }
-        if request.has_content && !is_keyed {
+        if (request.has_content || fields.content) && !is_keyed {
             return Self::Bypass(Reason::RequestContent);
         }
         if directives.no_store || request.mode == CacheMode::NoStore {
