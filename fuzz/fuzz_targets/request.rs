@@ -146,13 +146,13 @@ fn play(policy: &Policy, stored: StoredHead, request: &Request<()>, update: &Res
 }
 
 fn go_on(
-    forward: Forward,
+    mut forward: Forward,
     policy: &Policy,
     request: &Request<()>,
     response: &Response<()>,
 ) -> AfterForward {
     let mut sent = request.headers().clone();
-    forward.prepare(&mut sent);
+    forward.prepare(&mut sent, at(90));
     let response = ResponseHead::from(response);
     show(&response);
     let after = forward.next(policy, response, at(91));
@@ -161,7 +161,7 @@ fn go_on(
 }
 
 /// What the caller gets of a stored response.
-fn answer(reuse: &Reuse) {
+fn answer(reuse: &Reuse<'_>) {
     show(reuse);
     let info = reuse.info(at(90));
     show(&info);

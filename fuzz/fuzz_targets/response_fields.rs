@@ -72,12 +72,9 @@ fn freshen(
     let lookup = |request: &Request<()>| {
         let head = RequestHead::from(request);
         match Begin::new(policy, &head, at(1)) {
-            Begin::Lookup(lookup) => lookup.next(
-                policy,
-                &head,
-                Candidates::from_iter([entry.clone()]),
-                at(1),
-            ),
+            Begin::Lookup(lookup) => {
+                lookup.next(policy, &head, Candidates::from_iter([entry.clone()]), at(1))
+            }
             _ => unreachable!("a plain GET is looked up"),
         }
     };
@@ -109,7 +106,7 @@ fn length(head: &StoredHead) -> usize {
 }
 
 /// What is sent has one age, a date, and nothing of another connection.
-fn check_sent(reuse: &Reuse, stored: &StoredHead) {
+fn check_sent(reuse: &Reuse<'_>, stored: &StoredHead) {
     let sent = reuse.headers(at(1));
     let ages: Vec<_> = sent.get_all(AGE).iter().collect();
     let is_age = |age: &[u8]| !age.is_empty() && age.iter().all(u8::is_ascii_digit);

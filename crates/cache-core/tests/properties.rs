@@ -228,9 +228,9 @@ proptest! {
                 Some(AfterLookup::Reuse(reuse)) => {
                     let _ = (reuse.headers(now), reuse.info(now).to_string());
                 }
-                Some(AfterLookup::Forward(forward) | AfterLookup::ReuseWhileRevalidating(_, forward)) => {
+                Some(AfterLookup::Forward(mut forward) | AfterLookup::ReuseWhileRevalidating(_, mut forward)) => {
                     let mut headers = second.headers().clone();
-                    forward.prepare(&mut headers);
+                    forward.prepare(&mut headers, now);
                     let _ = forward.next(&policy, (&update).into(), now);
                 }
                 _ => {}

@@ -98,7 +98,10 @@ where
     ReqBody: Body + Send + 'static,
     ResBody: Body<Error: Into<BoxError>> + Send + 'static,
 {
-    let now = engine.clock.now();
+    let recent = match engine.health.is_well() {
+        true => engine.clock.recent(),
+        false => engine.clock.now(),
+    };
     let ended = engine.flights.all_ended();
     let head = RequestHead::from(&request).with_content(!request.body().is_end_stream());
     let exchange = || Exchange {
@@ -109,16 +112,16 @@ where
         ended: None,
         in_background: false,
     };
-    let step = match Begin::new(&engine.policy, &head, now) {
-        Begin::Lookup(lookup) if !engine.health.may_ask(now) => {
+    let step = match Begin::new(&engine.policy, &head, recent) {
+        Begin::Lookup(lookup) if !engine.health.may_ask(recent) => {
             Step::from(lookup.next_without_store(&head))
         }
         Begin::Lookup(mut lookup) => {
             lookup.refresh_early(engine.seed);
             let query = lookup.query(&engine.policy, head);
             let mut seen = Seen::Nothing;
-            engine.backend.lookup_now(query, now, &mut |found| {
-                seen = engine.see(&lookup, &head, found, now);
+            engine.backend.lookup_now(query, recent, &mut |found| {
+                seen = engine.see(&lookup, &head, found, recent);
             });
             match seen {
                 Seen::Answer(response) => return ResponseFuture::answered(response),
@@ -127,6 +130,7 @@ where
                 }
                 Seen::Failure => Step::from(lookup.next_without_store(&head)),
                 Seen::Nothing => {
+                    let now = engine.clock.now();
                     return ResponseFuture::waiting(exchange().look_up(lookup, request, now));
                 }
             }
@@ -136,7 +140,7 @@ where
         Begin::Unsatisfiable(reason) => Step::Unsatisfiable(reason),
         Begin::Bypass(reason) => Step::Bypass(reason),
     };
-    ResponseFuture::waiting(exchange().go_on(step, request, now))
+    ResponseFuture::waiting(exchange().go_on(step, request, engine.clock.now()))
 }
 
 /// What came of a look into a store that answers at once.
@@ -505,7 +509,7 @@ impl<S> Exchange<S> {
             true => self.engine.empty_bodies.second(&request),
             false => None,
         };
-        forward.prepare(request.headers_mut());
+        forward.prepare(request.headers_mut(), self.engine.clock.now());
         let why = forward.reason();
         let token = forward.stored_token();
         let response = match self.ask(request, why).await {

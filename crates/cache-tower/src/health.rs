@@ -36,6 +36,11 @@ pub(crate) enum Doing {
 }
 
 impl Health {
+    /// Whether the store need not be left alone, nor was a moment ago.
+    pub(crate) fn is_well(&self) -> bool {
+        self.rests_until.load(Ordering::Relaxed) == 0
+    }
+
     /// Whether the store is to be left alone.
     pub(crate) fn rests(&self, now: SystemTime) -> bool {
         let until = self.rests_until.load(Ordering::Relaxed);

@@ -158,8 +158,9 @@ impl Forward {
 
     /// Changes the fields of the request into those to send: our validators in the place of the
     /// caller's preconditions (RFC 9111 §4.3.1), and for a mode that asks caches to step aside,
-    /// the directive that asks those on the way, too.
-    pub fn prepare(&self, headers: &mut HeaderMap) {
+    /// the directive that asks those on the way, too. It is sent now (§4.2.3: `request_time`).
+    pub fn prepare(&mut self, headers: &mut HeaderMap, now: SystemTime) {
+        self.asked.asked_at = now;
         if self.is_for_nobody {
             for name in [RANGE, IF_RANGE, IF_NONE_MATCH, IF_MODIFIED_SINCE] {
                 headers.remove(name);

@@ -109,7 +109,8 @@ impl Action {
         }
         let mut done = 0;
         for listed in batch {
-            let (head, now) = (&listed.head, engine.clock.now());
+            // As hits are judged: what is stale from now on is so for the next of them.
+            let (head, now) = (&listed.head, engine.clock.recent());
             let is_done = match self {
                 Self::Invalidate => {
                     let is_new = invalidated.insert(listed.key().digest());
