@@ -3,6 +3,7 @@
 
 mod breaker;
 mod cancellation;
+mod clocks;
 mod coalescing;
 mod early;
 mod fail_mode;

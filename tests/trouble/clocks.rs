@@ -1,0 +1,131 @@
+//! A clock by which hits are judged, and which is behind the one by which things are ordered.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use cache_core::{CacheInfo, Outcome, Policy};
+use cache_memory::MemoryBackend;
+use cache_tower::{Cache, CacheBody, CacheLayer, Clock, Filter, SystemClock};
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, Full};
+use kit::{ManualClock, Origin, TestBody, ok};
+use tower_layer::Layer;
+use tower_service::Service;
+
+/// What is recent is a little ago.
+#[derive(Debug, Clone)]
+struct Behind(ManualClock);
+
+const BEHIND: Duration = Duration::from_millis(4);
+
+impl Clock for Behind {
+    fn now(&self) -> SystemTime {
+        self.0.now()
+    }
+
+    fn recent(&self) -> SystemTime {
+        self.0.now() - BEHIND
+    }
+}
+
+struct Scene {
+    clock: ManualClock,
+    origin: Origin,
+    layer: CacheLayer,
+    cache: Cache<Origin>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let (clock, origin) = (ManualClock::new(), Origin::new());
+        let layer = CacheLayer::new(MemoryBackend::default())
+            .policy(Policy::private())
+            .clock(Behind(clock.clone()));
+        Self {
+            cache: layer.layer(origin.clone()),
+            clock,
+            origin,
+            layer,
+        }
+    }
+
+    async fn send(&mut self, method: Method) -> (Outcome, Response<Bytes>) {
+        let mut request = Request::get("http://origin.test/")
+            .body(Full::<Bytes>::default())
+            .expect("a request");
+        *request.method_mut() = method;
+        let response: Response<CacheBody<TestBody>> =
+            self.cache.call(request).await.expect("a response");
+        let info = response.extensions().get::<CacheInfo>();
+        let outcome = info.expect("what became of it").outcome;
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.expect("a body").to_bytes();
+        (outcome, Response::from_parts(head, body))
+    }
+
+    async fn get(&mut self) -> (Outcome, Response<Bytes>) {
+        self.send(Method::GET).await
+    }
+}
+
+#[tokio::test]
+async fn what_arrived_a_moment_ago_is_a_hit_of_no_age() {
+    let mut scene = Scene::new();
+    scene.origin.answers(ok("one").max_age(60));
+    assert_eq!(scene.get().await.0, Outcome::Miss);
+    let (outcome, response) = scene.get().await;
+    assert_eq!(outcome, Outcome::Hit);
+    assert_eq!(response.headers()["age"], "0");
+}
+
+#[tokio::test]
+async fn what_is_asked_for_right_after_a_change_is_stored() {
+    let mut scene = Scene::new();
+    scene.origin.answers(ok("one").max_age(60));
+    scene.get().await;
+    scene.origin.answers(ok("changed"));
+    scene.send(Method::PUT).await;
+    scene.origin.answers(ok("two").max_age(60));
+    assert_eq!(scene.get().await.0, Outcome::Miss);
+    let (outcome, response) = scene.get().await;
+    assert_eq!((outcome, &**response.body()), (Outcome::Hit, &b"two"[..]));
+}
+
+#[tokio::test]
+async fn what_is_marked_stale_is_stale_at_once() {
+    let mut scene = Scene::new();
+    scene.origin.answers(ok("one").max_age(60));
+    scene.get().await;
+    scene.clock.advance(Duration::from_secs(5));
+    let marked = scene.layer.handle().mark_stale(Filter::all()).await;
+    assert_eq!(marked.expect("done").done, 1);
+    scene.origin.answers(ok("two").max_age(60));
+    let (outcome, response) = scene.get().await;
+    assert_eq!((outcome, &**response.body()), (Outcome::Miss, &b"two"[..]));
+}
+
+#[tokio::test]
+async fn what_ends_is_stale_as_soon_as_the_clock_that_is_behind_says_so() {
+    let mut scene = Scene::new();
+    scene.origin.answers(ok("one").max_age(60));
+    scene.get().await;
+    scene.clock.advance(Duration::from_secs(60));
+    assert_eq!(scene.get().await.0, Outcome::Hit);
+    scene.clock.advance(BEHIND);
+    scene.origin.answers(ok("two").max_age(60));
+    assert_eq!(scene.get().await.0, Outcome::Miss);
+}
+
+#[test]
+fn what_the_system_says_is_recent_is_no_later_than_now_and_never_goes_back() {
+    let clock = SystemClock;
+    let mut last = SystemTime::UNIX_EPOCH;
+    for _ in 0..100_000 {
+        let before = clock.now();
+        let recent = clock.recent();
+        assert!(recent <= clock.now(), "it is in the future");
+        assert!(recent >= last, "it went back");
+        assert!(recent + Duration::from_secs(1) > before, "it is not recent");
+        last = recent;
+    }
+}
