@@ -5,7 +5,7 @@ mod memory {
     kit::management_contract!(cache_memory::MemoryBackend::default());
 }
 
-mod memory_of_one_shard {
+mod little_memory {
     kit::backend_contract!(
         cache_memory::MemoryBackend::with_capacity(4 << 20).expect("a capacity")
     );

@@ -42,6 +42,8 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
 
     /// Shows to `see`, once, what a [`lookup`](Self::lookup) finds that is answered now; where that is answered later,
     /// it does nothing. What is seen is not copied, and no reference to it is counted.
+    ///
+    /// `see` makes the whole response, and may call filters and listeners of the application: hold no lock meanwhile.
     fn lookup_now(
         &self,
         query: Query<'_>,

@@ -9,6 +9,9 @@ pub(crate) use other::Block;
 
 #[cfg(target_os = "linux")]
 mod linux {
+    use std::fs;
+    use std::sync::LazyLock;
+
     use memmap2::{Advice, MmapMut};
 
     use super::{Bytes, HUGE_PAGE, MOST_BYTES};
@@ -16,7 +19,10 @@ mod linux {
     /// Memory that is taken from the system in huge pages, and filled from its beginning.
     pub(crate) struct Block {
         memory: MmapMut,
+        /// Where its first page begins. What is before it, and behind the last, is never touched, and takes nothing.
+        start: usize,
         filled: usize,
+        length: usize,
     }
 
     impl Block {
@@ -26,15 +32,24 @@ mod linux {
             if pages == 0 {
                 return None;
             }
-            let memory = MmapMut::map_anon(pages * HUGE_PAGE).ok()?;
             // Without huge pages there is nothing to be had by copying.
+            if !*ARE_OFFERED {
+                return None;
+            }
+            let length = pages * HUGE_PAGE;
+            let memory = MmapMut::map_anon(length + HUGE_PAGE).ok()?;
             memory.advise(Advice::HugePage).ok()?;
-            Some(Self { memory, filled: 0 })
+            Some(Self {
+                start: memory.as_ptr().align_offset(HUGE_PAGE),
+                memory,
+                filled: 0,
+                length,
+            })
         }
 
         /// Copies the beginning of `bytes`, as much as there is room for; how much it was.
         pub(crate) fn fill(&mut self, bytes: &[u8]) -> usize {
-            let free = &mut self.memory[self.filled..];
+            let free = &mut self.memory[self.start..][self.filled..self.length];
             let length = free.len().min(bytes.len());
             free[..length].copy_from_slice(&bytes[..length]);
             self.filled += length;
@@ -42,16 +57,22 @@ mod linux {
         }
 
         pub(crate) fn is_full(&self) -> bool {
-            self.filled == self.memory.len()
+            self.filled == self.length
         }
     }
 
     impl From<Block> for Bytes {
         fn from(block: Block) -> Self {
-            let filled = block.filled;
-            Self::from_owner(block.memory).slice(..filled)
+            let filled = block.start..block.start + block.filled;
+            Self::from_owner(block.memory).slice(filled)
         }
     }
+
+    /// Whether the system gives huge pages to who asks for them.
+    static ARE_OFFERED: LazyLock<bool> = LazyLock::new(|| {
+        let setting = fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
+        setting.is_ok_and(|setting| !setting.contains("[never]"))
+    });
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -58,17 +58,18 @@ struct MemoryWalk {
 impl Walk for MemoryWalk {
     fn next_batch(&mut self) -> Answer<'_, Result<Option<Batch>, BackendError>> {
         let table = &self.store.table;
+        let end = table.cells().min(self.cell + CELLS);
+        if self.cell == end {
+            return Answer::Now(Ok(None));
+        }
         let mut batch = Vec::new();
-        while self.cell < table.cells() && batch.len() < BATCH {
+        while self.cell < end && batch.len() < BATCH {
             table.each(self.cell, |slot| {
                 batch.extend(slot.entries().iter().map(listed));
             });
             self.cell += 1;
         }
-        Answer::Now(Ok(match batch.is_empty() {
-            true => None,
-            false => Some(Batch::new(batch, 0)),
-        }))
+        Answer::Now(Ok(Some(Batch::new(batch, 0))))
     }
 }
 
@@ -89,6 +90,9 @@ fn listed(entry: &Entry) -> Listed {
         token: entry.token,
     }
 }
+
+/// How many cells are looked at together: most may be empty.
+const CELLS: usize = 4096;
 
 /// How many responses are listed together, or a few more.
 const BATCH: usize = 256;

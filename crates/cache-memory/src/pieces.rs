@@ -51,9 +51,14 @@ impl Pieces {
     fn block(&mut self) -> Option<&mut Block> {
         if self.block.is_none() {
             let left = self.announced.saturating_sub(self.length);
-            let block = Block::of_at_most(usize::try_from(left).unwrap_or(usize::MAX))?;
+            let block = Block::of_at_most(usize::try_from(left).unwrap_or(usize::MAX));
+            if block.is_none() {
+                // Nor is there another for what comes after it.
+                self.announced = 0;
+                return None;
+            }
             self.close_tail();
-            self.block = Some(block);
+            self.block = block;
         }
         self.block.as_mut()
     }

@@ -148,34 +148,44 @@ impl Table {
             .map_or_else(Slot::default, |node| node.slot.clone());
         let changed = change(&mut slot);
         let weight = key.as_bytes().len() as u64 + slot.weight();
+        let fits = weight <= self.capacity;
+        if inserts && !fits {
+            return None;
+        }
         if let Some(old) = &old {
             ledger.weights[usize::from(old.class())] -= old.weight;
         }
-        let new = (!slot.is_empty() && weight <= self.capacity).then(|| {
-            self.make_room(&mut ledger, weight, old.as_ref(), &mut gone);
+        let is_kept = fits && !slot.is_empty();
+        if is_kept {
             let class = match &old {
                 Some(old) => old.class(),
                 None => ledger.takes_back(cell, hash),
             };
+            self.make_room(&mut ledger, weight, class, old.as_ref(), &mut gone);
             ledger.weights[usize::from(class)] += weight;
-            Arc::new(Node {
+            let next = match &old {
+                Some(old) => old.next.load_full(),
+                None => self.cells[cell].load_full(),
+            };
+            let new = Arc::new(Node {
                 key: key.clone(),
                 slot,
                 hash,
                 weight,
                 used: AtomicU8::new(old.as_ref().map_or(0, |old| old.used())),
                 class: AtomicBool::new(class),
-                next: Link::empty(),
-            })
-        });
-        ledger.nodes += u64::from(new.is_some());
+                next: Link::new(next),
+            });
+            self.put(cell, old.as_ref(), Some(new));
+        } else if let Some(old) = &old {
+            self.put(cell, Some(old), old.next.load_full());
+        }
+        ledger.nodes += u64::from(is_kept);
         ledger.nodes -= u64::from(old.is_some());
-        let is_stored = new.is_some();
-        self.replace(cell, old.as_ref(), new);
         self.note_classes(&mut ledger, cell);
         drop(ledger);
         drop((gone, old));
-        (is_stored || !inserts).then_some(changed)
+        Some(changed)
     }
 
     /// Removes everything; how much there was.
@@ -231,30 +241,17 @@ impl Table {
         successors(first, |node| node.next.load_full())
     }
 
-    /// Puts a node in the place of another, or takes that out, or puts one in.
-    fn replace(&self, cell: usize, old: Option<&Arc<Node>>, new: Option<Arc<Node>>) {
-        let Some(old) = old else {
-            if let Some(new) = new {
-                new.next.store(self.cells[cell].load_full());
-                self.cells[cell].store(Some(new));
-            }
-            return;
-        };
-        let next = old.next.load_full();
-        let new = match new {
-            Some(new) => {
-                new.next.store(next);
-                Some(new)
-            }
-            None => next,
-        };
+    /// Puts a node in the place of another, or at the beginning of the chain. What is behind it goes on as it does.
+    fn put(&self, cell: usize, old: Option<&Arc<Node>>, node: Option<Arc<Node>>) {
         let is_before = |node: &Arc<Node>| {
             let next = node.next.load();
-            next.as_ref().is_some_and(|next| Arc::ptr_eq(next, old))
+            next.as_ref()
+                .zip(old)
+                .is_some_and(|(next, old)| Arc::ptr_eq(next, old))
         };
         match self.chain(cell).find(is_before) {
-            Some(before) => before.next.store(new),
-            None => self.cells[cell].store(new),
+            Some(before) => before.next.store(node),
+            None => self.cells[cell].store(node),
         }
     }
 
@@ -264,13 +261,17 @@ impl Table {
         &self,
         ledger: &mut Ledger,
         weight: u64,
+        class: Class,
         stays: Option<&Arc<Node>>,
         gone: &mut Vec<Arc<Node>>,
     ) {
-        // Readers may be as fast as the hand.
-        let mut patience = ledger.nodes.saturating_mul(u64::from(MOST_USED) + 2);
+        let coming = match class {
+            PROBATION => weight,
+            PROVEN => 0,
+        };
+        let mut patience = PATIENCE;
         while ledger.weights.iter().sum::<u64>() + weight > self.capacity {
-            let class = ledger.class_in_turn(self.capacity);
+            let class = ledger.class_in_turn(coming, self.capacity);
             let Some(cell) = ledger.advance(class) else {
                 return;
             };
@@ -279,16 +280,19 @@ impl Table {
                 if node.class() != class || is_it {
                     continue;
                 }
-                patience = patience.saturating_sub(1);
                 if patience == 0 || node.used() == 0 {
+                    patience = PATIENCE;
                     ledger.weights[usize::from(class)] -= node.weight;
                     ledger.nodes -= 1;
                     if class == PROBATION {
                         ledger.remember(cell, node.hash);
                     }
-                    self.replace(cell, Some(&node), None);
+                    self.put(cell, Some(&node), node.next.load_full());
                     gone.push(node);
-                } else if class == PROBATION {
+                    continue;
+                }
+                patience -= 1;
+                if class == PROBATION {
                     ledger.weights[usize::from(PROBATION)] -= node.weight;
                     ledger.weights[usize::from(PROVEN)] += node.weight;
                     node.class.store(PROVEN, Ordering::Relaxed);
@@ -309,6 +313,16 @@ impl Table {
     fn lock(&self) -> MutexGuard<'_, Ledger> {
         // A change that panics does so before anything is changed.
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Node {
+    /// One after the other: a chain could be longer than the stack.
+    fn drop(&mut self) {
+        let mut next = self.next.swap(None);
+        while let Some(node) = next.and_then(Arc::into_inner) {
+            next = node.next.swap(None);
+        }
     }
 }
 
@@ -333,10 +347,11 @@ impl Ledger {
         }
     }
 
-    /// The class of which something goes next.
-    fn class_in_turn(&self, capacity: u64) -> Class {
+    /// The class of which something goes next, where so many bytes are coming on probation.
+    fn class_in_turn(&self, coming: u64, capacity: u64) -> Class {
         let [probation, proven] = self.weights;
-        match probation >= capacity / PROBATION_PART || proven == 0 {
+        let is_over = probation.saturating_add(coming) >= capacity / PROBATION_PART;
+        match probation > 0 && is_over || proven == 0 {
             true => PROBATION,
             false => PROVEN,
         }
@@ -402,6 +417,9 @@ const MOST_USED: u8 = 3;
 
 /// One in so many bytes is on probation.
 const PROBATION_PART: u64 = 10;
+
+/// So many nodes in a row have their turn put off at the most, as whoever writes waits meanwhile.
+const PATIENCE: u32 = 256;
 
 /// For how many rounds of the hand a fingerprint is remembered.
 const REMEMBERED_ROUNDS: u8 = 2;
@@ -560,6 +578,68 @@ mod tests {
             kept += u64::from(get(&table, number).is_some());
         }
         assert!(kept > 20 * hot * 95 / 100, "{kept} of {}", 20 * hot);
+    }
+
+    /// How many nodes have this class and were used at least so often.
+    fn count(table: &Table, class: Class, used: u8) -> u64 {
+        let cells = 0..table.cells();
+        let nodes = cells.flat_map(|cell| table.chain(cell));
+        nodes
+            .filter(|node| node.class() == class && node.used() >= used)
+            .count() as u64
+    }
+
+    #[test]
+    fn a_write_passes_over_few_however_much_all_is_used() {
+        for class in [PROBATION, PROVEN] {
+            let table = Table::new(CAPACITY);
+            let most = most(&table);
+            for number in 0..most {
+                put(&table, number, 0).expect("room");
+            }
+            {
+                let mut ledger = table.lock();
+                for node in (0..table.cells()).flat_map(|cell| table.chain(cell)) {
+                    node.class.store(class, Ordering::Relaxed);
+                    node.used.store(MOST_USED, Ordering::Relaxed);
+                }
+                let weight = ledger.weights.iter().sum();
+                ledger.weights = [0; 2];
+                ledger.weights[usize::from(class)] = weight;
+                (0..table.cells()).for_each(|cell| table.note_classes(&mut ledger, cell));
+            }
+            check(&table);
+            put(&table, most, 0).expect("room");
+            let passed = most - count(&table, class, MOST_USED);
+            // And the rest of the last cell.
+            assert!(passed <= u64::from(PATIENCE) + 50, "{passed} of {most}");
+            check(&table);
+        }
+    }
+
+    #[test]
+    fn what_is_large_takes_the_place_of_what_is_on_probation_first() {
+        let table = Table::new(CAPACITY);
+        let most = most(&table);
+        for number in 0..most {
+            put(&table, number, 0).expect("room");
+            get(&table, number);
+        }
+        for number in most..5 * most {
+            put(&table, number, 0).expect("room");
+            get(&table, number % most);
+        }
+        let (probation, proven) = (count(&table, PROBATION, 0), count(&table, PROVEN, 0));
+        assert!(probation > 0 && proven > most / 10 * 8);
+        let large = PrimaryKey::from_bytes(&vec![0; CAPACITY as usize / 8]);
+        table
+            .change_or_insert(&large, |slot| slot.invalidate(time(0)))
+            .expect("room");
+        assert_eq!(count(&table, PROBATION, 0), 1, "it alone");
+        let taken = proven - count(&table, PROVEN, 0);
+        // The hands pass over cells, and these have some twenty nodes each.
+        assert!(taken < most / 16, "{taken} of {most}");
+        check(&table);
     }
 
     #[test]

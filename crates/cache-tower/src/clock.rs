@@ -13,15 +13,15 @@ pub trait Clock: Debug + Send + Sync + 'static {
     /// The time now.
     fn now(&self) -> SystemTime;
 
-    /// The time a few milliseconds ago at most, and never before what it was last, if that is told faster: hits in
-    /// memory are judged by it, and nothing is ordered by it. Default: [`now`](Self::now).
+    /// The time a few milliseconds ago at most, if that is told faster: hits in memory are judged by it, and nothing
+    /// is ordered by it. It goes back where [`now`](Self::now) does, and else never. Default: `now`.
     fn recent(&self) -> SystemTime {
         self.now()
     }
 }
 
-/// The clock of the system. What is recent is what Linux knows without asking the hardware, some four
-/// milliseconds old at most.
+/// The clock of the system. What is recent is what Linux knows without asking the hardware: as of its last tick, of
+/// which there are 100 to 1,000 in a second.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
