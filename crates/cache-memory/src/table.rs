@@ -609,8 +609,15 @@ mod tests {
                 (0..table.cells()).for_each(|cell| table.note_classes(&mut ledger, cell));
             }
             check(&table);
-            put(&table, most, 0).expect("room");
+            // Their keys are a little shorter than what was measured by, so there is room for some more.
+            let nodes = || table.lock().nodes;
+            let mut number = most;
+            while nodes() == number {
+                put(&table, number, 0).expect("room");
+                number += 1;
+            }
             let passed = most - count(&table, class, MOST_USED);
+            assert!(passed > 0, "one made room");
             // And the rest of the last cell.
             assert!(passed <= u64::from(PATIENCE) + 50, "{passed} of {most}");
             check(&table);
