@@ -132,12 +132,6 @@ impl StoredHead {
         &self.headers
     }
 
-    /// How many bytes its body is announced to have, if it is.
-    #[must_use]
-    pub fn content_length(&self) -> Option<u64> {
-        self.content_length
-    }
-
     /// The request fields that it was selected by.
     #[must_use]
     pub fn selecting(&self) -> &[SelectingField] {

@@ -6,9 +6,7 @@
 mod backend;
 pub use backend::{InvalidCapacity, MemoryBackend};
 
-mod block;
 mod manage;
-mod pieces;
 mod slot;
 mod table;
 mod writer;

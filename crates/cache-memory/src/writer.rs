@@ -2,29 +2,32 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use cache_core::{Answer, BackendError, BackendErrorKind, BodyWriter, Entry, StoredHead};
+use bytes::{Bytes, BytesMut};
+use cache_core::{
+    Answer, BackendError, BackendErrorKind, BodyWriter, Entry, StoredBody, StoredHead,
+};
 use http::HeaderMap;
 
 use crate::backend::Store;
-use crate::pieces::Pieces;
 use crate::slot::weight;
 
 pub(crate) struct MemoryWriter {
     store: Arc<Store>,
     head: StoredHead,
-    pieces: Pieces,
+    chunks: Vec<Bytes>,
+    /// Small pieces, put together: kept as they are, each would cost more than its bytes.
+    tail: BytesMut,
+    length: u64,
 }
 
 impl MemoryWriter {
     pub(crate) fn new(store: Arc<Store>, head: StoredHead) -> Self {
         Self {
-            pieces: Pieces::of(
-                head.content_length()
-                    .filter(|length| *length <= store.largest),
-            ),
             store,
             head,
+            chunks: Vec::new(),
+            tail: BytesMut::new(),
+            length: 0,
         }
     }
 
@@ -35,10 +38,21 @@ impl MemoryWriter {
 
 impl BodyWriter for MemoryWriter {
     fn write(&mut self, chunk: Bytes) -> Result<(), BackendError> {
-        if self.pieces.len().saturating_add(chunk.len() as u64) > self.store.largest {
+        self.length = self.length.saturating_add(chunk.len() as u64);
+        if self.length > self.store.largest {
             return Err(Self::declined().with_source("it is larger than most of the store"));
         }
-        self.pieces.push(chunk);
+        if chunk.len() < SMALL_BYTES {
+            self.tail.extend_from_slice(&chunk);
+            if self.tail.len() >= SMALL_BYTES {
+                self.chunks.push(self.tail.split().freeze());
+            }
+        } else {
+            if !self.tail.is_empty() {
+                self.chunks.push(self.tail.split().freeze());
+            }
+            self.chunks.push(chunk);
+        }
         Ok(())
     }
 
@@ -49,12 +63,17 @@ impl BodyWriter for MemoryWriter {
         let Self {
             store,
             head,
-            pieces,
+            mut chunks,
+            tail,
+            length,
         } = *self;
+        if !tail.is_empty() {
+            chunks.push(tail.freeze());
+        }
         let entry = Entry {
             token: store.token(),
             head: Arc::new(head),
-            body: pieces.into_body().with_trailers(trailers),
+            body: body(chunks, length).with_trailers(trailers),
         };
         if weight(&entry) > store.largest {
             return Answer::Now(Err(
@@ -73,3 +92,28 @@ impl BodyWriter for MemoryWriter {
         )
     }
 }
+
+/// Small bodies become one piece of their own: the pieces that arrive are slices of a connection's
+/// read buffer and would keep all of it.
+fn body(mut chunks: Vec<Bytes>, length: u64) -> StoredBody {
+    if length <= COPIED_BYTES {
+        let mut whole = BytesMut::with_capacity(usize::try_from(length).unwrap_or_default());
+        for chunk in &chunks {
+            whole.extend_from_slice(chunk);
+        }
+        return StoredBody::whole(whole.freeze());
+    }
+    match chunks.pop() {
+        Some(only) if chunks.is_empty() => StoredBody::whole(only),
+        last => {
+            chunks.extend(last);
+            StoredBody::chunks(chunks)
+        }
+    }
+}
+
+/// Bodies up to this many bytes are copied into one piece when they are stored.
+const COPIED_BYTES: u64 = 64 << 10;
+
+/// Pieces below this many bytes are put together when they arrive.
+const SMALL_BYTES: usize = 8 << 10;
