@@ -88,6 +88,7 @@ impl Origin {
     }
 
     fn respond<B>(&self, request: &Request<B>) -> Result<Response<Content>, Disconnected> {
+        let asked_at = self.clock.millis();
         // Every answer takes a millisecond.
         self.clock.advance(1);
         let now = self.clock.millis();
@@ -116,7 +117,7 @@ impl Origin {
             answer: answer.clone(),
             is_awaited,
             sent: [IF_NONE_MATCH, IF_MODIFIED_SINCE].map(|name| fields.get(name).cloned()),
-            asked_at: journal.began_at[asked_in],
+            asked_at,
             received_at: now,
             status,
             date: moment(answer.date, now),

@@ -589,13 +589,14 @@ impl<S> Exchange<S> {
 
     async fn forward_unsafe<ReqBody, ResBody>(
         &mut self,
-        unsafe_method: Unsafe,
+        mut unsafe_method: Unsafe,
         request: Request<ReqBody>,
     ) -> Result<Response<CacheBody<ResBody>>, S::Error>
     where
         S: Service<Request<ReqBody>, Response = Response<ResBody>>,
         ResBody: Body,
     {
+        unsafe_method.prepare(self.engine.clock.now());
         let response = self.ask(request, Reason::Method).await?;
         let now = self.engine.clock.now();
         let after = unsafe_method.next(&self.engine.policy, (&response).into(), now);

@@ -28,6 +28,11 @@ pub struct AfterUnsafe {
 }
 
 impl Unsafe {
+    /// The request is sent now (RFC 9111 §4.2.3: `request_time`).
+    pub fn prepare(&mut self, now: SystemTime) {
+        self.asked.asked_at = now;
+    }
+
     /// Judges the response.
     #[must_use]
     pub fn next(self, policy: &Policy, response: ResponseHead<'_>, now: SystemTime) -> AfterUnsafe {
