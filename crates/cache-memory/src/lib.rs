@@ -6,6 +6,7 @@
 mod backend;
 pub use backend::{InvalidCapacity, MemoryBackend};
 
+mod ledger;
 mod manage;
 mod slot;
 mod table;
