@@ -151,6 +151,21 @@ async fn an_interim_response_is_passed_on_before_there_is_a_final_one() {
 }
 
 #[tokio::test]
+async fn an_interim_response_that_comes_with_the_final_one_is_passed_on_before_it_and_once() {
+    let scene = Scene::new().await;
+    let mut wire = scene.wire().await;
+    scene.origin_sends(
+        "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n\
+         HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 3\r\n\r\none",
+    );
+    ask(&mut wire).await;
+    assert_eq!(head(&mut wire).await.start, "HTTP/1.1 103 Early Hints");
+    assert_eq!(answer(&mut wire).await, "one");
+    ask(&mut wire).await;
+    assert_eq!(answer(&mut wire).await, "one");
+}
+
+#[tokio::test]
 async fn an_interim_response_to_a_request_in_the_background_is_passed_on_to_nobody() {
     let scene = Scene::new().await;
     let mut wire = scene.wire().await;

@@ -5,6 +5,8 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::atomic::AtomicU8;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -19,17 +21,19 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 /// A stream for hyper's server, and what puts interim responses on it.
 pub(crate) fn stream(stream: TcpStream) -> (InterimStream, Interim) {
     let (sender, receiver) = unbounded_channel();
+    let connection = Arc::new(Connection {
+        sender,
+        turn: Mutex::new(0),
+        waiting: AtomicU8::new(NONE),
+    });
     let stream = InterimStream {
         stream: TokioIo::new(stream),
+        connection: connection.clone(),
         waiting: receiver,
         writing: Bytes::new(),
         is_flushed: true,
     };
-    let connection = Connection {
-        sender,
-        turn: Mutex::new(0),
-    };
-    (stream, Interim(Arc::new(connection)))
+    (stream, Interim(connection))
 }
 
 /// Puts interim responses on the stream of a connection.
@@ -39,7 +43,17 @@ struct Connection {
     sender: UnboundedSender<Bytes>,
     /// The number of the request that is being answered.
     turn: Mutex<u64>,
+    /// Whether the stream has to look for interim responses: one of the following. It need not where the
+    /// cache answers by itself.
+    waiting: AtomicU8,
 }
+
+/// There are none.
+const NONE: u8 = 0;
+/// The origin was asked, and some may come.
+const SOME: u8 = 1;
+/// There will be no more than those that have come.
+const LAST: u8 = 2;
 
 impl Interim {
     /// A request of this version is to be answered. Its interim responses are passed on until the guard is
@@ -63,6 +77,11 @@ impl Connection {
         *turn
     }
 
+    fn change_waiting(&self, from: u8, to: u8) {
+        // Another value is newer.
+        let _ = self.waiting.compare_exchange(from, to, Relaxed, Relaxed);
+    }
+
     fn send(&self, number: u64, interim: Bytes) {
         let turn = self.lock();
         if *turn == number {
@@ -78,6 +97,7 @@ pub(crate) struct Answering(Arc<Connection>);
 impl Drop for Answering {
     fn drop(&mut self) {
         self.0.next();
+        self.0.change_waiting(SOME, LAST);
     }
 }
 
@@ -93,6 +113,7 @@ impl Turn {
         let Some((connection, number)) = self.0.clone() else {
             return;
         };
+        connection.waiting.store(SOME, Relaxed);
         hyper::ext::on_informational(request, move |interim| {
             // 100 is for the one who waits with a body, and hyper's server sends its own.
             if interim.status() != StatusCode::CONTINUE {
@@ -119,6 +140,7 @@ fn encode(status: StatusCode, mut headers: HeaderMap) -> Bytes {
 /// A stream that sends interim responses when hyper has nothing to send.
 pub(crate) struct InterimStream {
     stream: TokioIo<TcpStream>,
+    connection: Arc<Connection>,
     waiting: UnboundedReceiver<Bytes>,
     /// What is left of the one that is being sent.
     writing: Bytes,
@@ -136,12 +158,18 @@ impl InterimStream {
                     written => self.writing.advance(written),
                 }
             }
+            if self.connection.waiting.load(Relaxed) == NONE {
+                return Poll::Ready(Ok(()));
+            }
             match self.waiting.poll_recv(cx) {
                 Poll::Ready(Some(interim)) if self.is_flushed => self.writing = interim,
                 // Too late or, among pipelined requests, too early: nobody depends on it.
                 Poll::Ready(Some(_)) => {}
                 // The receiver wakes hyper's task when there is something.
-                Poll::Ready(None) | Poll::Pending => return Poll::Ready(Ok(())),
+                Poll::Ready(None) | Poll::Pending => {
+                    self.connection.change_waiting(LAST, NONE);
+                    return Poll::Ready(Ok(()));
+                }
             }
         }
     }

@@ -13,14 +13,14 @@ pub(crate) struct Origin {
 
 impl Origin {
     /// The same path and query there.
-    pub(crate) fn uri(&self, target: &Uri) -> Uri {
-        let path = target.path_and_query().cloned();
-        Uri::builder()
-            .scheme(Scheme::HTTP)
-            .authority(self.authority.clone())
-            .path_and_query(path.unwrap_or_else(|| PathAndQuery::from_static("/")))
-            .build()
-            .expect("scheme, authority and path are there")
+    pub(crate) fn uri(&self, target: Uri) -> Uri {
+        let mut parts = target.into_parts();
+        parts.scheme = Some(Scheme::HTTP);
+        parts.authority = Some(self.authority.clone());
+        parts
+            .path_and_query
+            .get_or_insert(PathAndQuery::from_static("/"));
+        Uri::from_parts(parts).expect("scheme, authority and path are there")
     }
 }
 

@@ -1,5 +1,6 @@
 //! What becomes of a request.
 
+use std::mem;
 use std::time::Duration;
 
 use cache_core::strip_hop_by_hop;
@@ -53,7 +54,8 @@ where
 
 /// The request as the cache gets it.
 fn inbound<B>(mut request: Request<B>, origin: &Origin) -> Request<B> {
-    *request.uri_mut() = origin.uri(request.uri());
+    let target = mem::take(request.uri_mut());
+    *request.uri_mut() = origin.uri(target);
     *request.version_mut() = Version::HTTP_11;
     let headers = request.headers_mut();
     strip_hop_by_hop(headers);
