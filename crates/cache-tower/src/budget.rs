@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cache_core::{Answer, BackendError, BackendErrorKind};
 use tokio::runtime::Handle;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 /// What is left of the time that the backend may take.
 #[derive(Debug)]
@@ -51,16 +51,26 @@ pub(crate) async fn within<T>(
     doing: &'static str,
     answer: impl Future<Output = Result<T, BackendError>>,
 ) -> Result<T, BackendError> {
-    // What is there already needs no timer, which a runtime can be without.
     let mut answer = pin!(answer);
-    let first = poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx))).await;
-    if let Poll::Ready(answer) = first {
-        return answer;
-    }
-    // There is no timer without a runtime, but then the caller has its own ways.
-    if Handle::try_current().is_err() {
-        return answer.await;
-    }
-    let answer = timeout(time, answer).await;
-    answer.unwrap_or_else(|_| Err(BackendError::new(BackendErrorKind::TimedOut, doing)))
+    let mut sleep = pin!(None);
+    poll_fn(|cx| {
+        // What is there already needs no timer, which a runtime can be without.
+        if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
+            return Poll::Ready(answer);
+        }
+        if sleep.is_none() {
+            // There is no timer without a runtime, but then the caller has its own ways.
+            if Handle::try_current().is_err() {
+                return Poll::Pending;
+            }
+            sleep.set(Some(tokio::time::sleep(time)));
+        }
+        match sleep.as_mut().as_pin_mut() {
+            Some(sleep) => sleep
+                .poll(cx)
+                .map(|()| Err(BackendError::new(BackendErrorKind::TimedOut, doing))),
+            None => Poll::Pending,
+        }
+    })
+    .await
 }
