@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     let options = Options {
-        rounds: 5,
+        rounds: 15,
         ..Options::default()
     };
     measure(&options.parsed()?)
