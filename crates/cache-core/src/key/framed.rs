@@ -13,6 +13,7 @@ pub(super) struct Framed {
 
 impl Framed {
     /// Room for what nearly every key has, to the byte, so that it is allocated once.
+    #[inline]
     pub(super) fn with_room_for(uri: &Uri, target: &Target<'_>, partition: Option<Digest>) -> Self {
         let fields = [
             2,
@@ -30,6 +31,7 @@ impl Framed {
         }
     }
 
+    #[inline]
     pub(super) fn field(&mut self, field: &[u8]) {
         self.bytes.extend_from_slice(&frame(field));
         self.bytes.extend_from_slice(field);
@@ -44,18 +46,21 @@ impl Framed {
         self.bytes[start..start + FRAME].copy_from_slice(&length);
     }
 
+    #[inline]
     pub(super) fn lower(&mut self, field: &[u8]) {
         self.bytes.extend_from_slice(&frame(field));
         extend_lower(&mut self.bytes, field);
     }
 
     /// A digest, or an empty field.
+    #[inline]
     pub(super) fn digest(&mut self, digest: Option<Digest>) {
         self.field(digest.as_ref().map_or(&[], |digest| digest));
     }
 
     /// What goes before all: the version, whose cache it is, and the scheme, which tells the default
     /// port (RFC 9110 §4.2).
+    #[inline]
     pub(super) fn scheme(&mut self, policy: &Policy, uri: &Uri) -> Option<u16> {
         let kind = policy.kind as u8;
         match uri.scheme_str() {
@@ -80,6 +85,7 @@ impl Framed {
     }
 
     /// Host and port, in lower case and without the default port (RFC 9110 §4.2.3).
+    #[inline]
     pub(super) fn target(&mut self, target: &Target<'_>, default_port: Option<u16>) {
         match target.port.filter(|port| Some(*port) != default_port) {
             None => self.lower(target.host),
@@ -91,6 +97,7 @@ impl Framed {
         }
     }
 
+    #[inline]
     pub(super) fn path(&mut self, uri: &Uri) {
         let path = match uri.path() {
             "" => "/",
@@ -104,6 +111,7 @@ impl Framed {
 
     /// The query with its `?`, so that an absent one is not an empty one. Values of parameters that
     /// hold secrets are replaced by their digests, behind a byte that no query has.
+    #[inline]
     pub(super) fn query(&mut self, policy: &Policy, uri: &Uri) {
         let Some(query) = uri.query() else {
             return self.field(b"");
@@ -177,6 +185,7 @@ fn is_normal(policy: &Policy, query: &[u8]) -> bool {
 }
 
 /// The length of a field, which goes before it.
+#[inline]
 pub(super) fn frame(field: &[u8]) -> [u8; FRAME] {
     u32::try_from(field.len()).unwrap_or(u32::MAX).to_le_bytes()
 }

@@ -56,6 +56,7 @@ pub(crate) fn normalise_escapes(text: &[u8], normalised: &mut Vec<u8>) {
 }
 
 /// Whether there is a `%`.
+#[inline]
 pub(super) fn has_escape(text: &[u8]) -> bool {
     text.iter().fold(false, |has, byte| has | (*byte == b'%'))
 }

@@ -35,6 +35,7 @@ impl Partition {
     }
 
     /// The digest that stands in the key, if the request is in a partition.
+    #[inline]
     pub(super) fn of(
         &self,
         policy: &Policy,
@@ -74,6 +75,7 @@ impl fmt::Debug for Partition {
 
 /// The digest of the user information in the target, if there is any. A client may make
 /// `Authorization` of it behind the cache, so it counts in a shared cache, too.
+#[inline]
 pub(super) fn user_information(policy: &Policy, target: &Target<'_>) -> Option<Digest> {
     target.user.map(|user| {
         let mut digest = policy.secret.digest(b"user information");

@@ -16,12 +16,14 @@ pub(super) struct Target<'a> {
 impl<'a> Target<'a> {
     /// Nothing where there is something behind the host that is no port: the origin may make
     /// something of it that the key would not have.
+    #[inline]
     pub(super) fn of(authority: &'a Authority) -> Option<Self> {
         Self::plain(authority.as_str().as_bytes()).or_else(|| Self::parsed(authority))
     }
 
     /// The same for a name and perhaps a port, with nothing that would have to be parsed; `None`: it
     /// is none.
+    #[inline]
     pub(super) fn plain(authority: &'a [u8]) -> Option<Self> {
         let is_plain = |byte: &u8| BYTES[usize::from(*byte)] == PLAIN;
         let end = authority.iter().position(|byte| !is_plain(byte));
@@ -79,6 +81,7 @@ fn number(digits: &[u8]) -> Option<u16> {
 }
 
 /// The value of `Host`, which is there; nothing where it is not one line.
+#[inline]
 pub(super) fn host(headers: &HeaderMap) -> Option<&[u8]> {
     let mut lines = headers.get_all(HOST).iter();
     let value = lines.next()?;
