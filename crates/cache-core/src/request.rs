@@ -62,6 +62,7 @@ pub(crate) struct Fields {
 }
 
 impl Fields {
+    #[inline]
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let mut fields = Self::default();
         for (name, value) in headers {

@@ -175,6 +175,7 @@ impl StoredHead {
 
     /// Its age (RFC 9111 §4.2.3: `current_age`).
     #[must_use]
+    #[inline]
     pub fn age(&self, now: SystemTime) -> Duration {
         self.freshness
             .initial_age
@@ -183,6 +184,7 @@ impl StoredHead {
 
     /// How long it is still fresh; zero: it is stale (RFC 9111 §4.2).
     #[must_use]
+    #[inline]
     pub fn remaining(&self, now: SystemTime) -> Duration {
         self.freshness.lifetime.saturating_sub(self.age(now))
     }

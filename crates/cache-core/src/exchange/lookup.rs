@@ -77,6 +77,7 @@ impl Lookup {
 
     /// What to ask the backend for.
     #[must_use]
+    #[inline]
     pub fn query<'a>(&'a self, policy: &'a Policy, request: RequestHead<'a>) -> Query<'a> {
         Query::new(policy, &self.key, request)
     }
@@ -102,6 +103,7 @@ impl Lookup {
 
     /// The first half of [`next`](Self::next), for who looks at what is still in the store.
     #[must_use]
+    #[inline]
     pub fn judge(
         &self,
         policy: &Policy,
@@ -163,6 +165,7 @@ impl Lookup {
 
     /// The answer, if it is a stored response and there is nothing else to do, of candidates that were judged so.
     #[must_use]
+    #[inline]
     pub fn reuse<'a>(
         &self,
         judgement: &Judgement,

@@ -61,6 +61,7 @@ pub enum Begin {
 impl Begin {
     /// Begins an exchange (RFC 9111 §2 and §4).
     #[must_use]
+    #[inline]
     pub fn new(policy: &Policy, request: &RequestHead<'_>, now: SystemTime) -> Self {
         let fields = Fields::of(request.headers);
         let directives = if fields.directives {
@@ -82,6 +83,7 @@ impl Begin {
         }
     }
 
+    #[inline]
     fn of(
         policy: &Policy,
         request: &RequestHead<'_>,

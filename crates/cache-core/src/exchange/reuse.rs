@@ -60,6 +60,7 @@ pub(super) enum Answering {
 
 impl Answering {
     /// In the order of RFC 9110 §13.2.2.
+    #[inline]
     pub(super) fn of(is_head: bool, request: &HeaderMap, entry: &Entry) -> Self {
         let stored = &*entry.head;
         if conditional::is_not_modified(request, stored) {
@@ -107,6 +108,7 @@ impl Reuse<'_> {
 
     /// The header section to send, with its `Age` (RFC 9111 §5.1).
     #[must_use]
+    #[inline]
     pub fn headers(&self, now: SystemTime) -> HeaderMap {
         let head = &*self.entry.head;
         let mut headers = head.headers.clone();
@@ -144,6 +146,7 @@ impl Reuse<'_> {
 
     /// The body to send, and which of its bytes, if any are.
     #[must_use]
+    #[inline]
     pub fn body(&self) -> Option<(&StoredBody, Range<u64>)> {
         let body = &self.entry.body;
         match &self.answering {

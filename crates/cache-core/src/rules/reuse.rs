@@ -24,6 +24,7 @@ pub(crate) enum Reusing {
 }
 
 /// Judges a stored response; what the origin forbids comes before what the request permits.
+#[inline]
 pub(crate) fn reuse(
     policy: &Policy,
     directives: &RequestDirectives,

@@ -84,6 +84,7 @@ impl<'a> Selector<'a> {
 
     /// Whether a stored response is for the same key, and was selected by the values that the
     /// request has.
+    #[inline]
     pub(crate) fn selects(&mut self, head: &StoredHead) -> bool {
         // The key last: it is the same nearly always, and longer.
         head.selecting
@@ -128,6 +129,7 @@ impl<'a> Selector<'a> {
 }
 
 /// The keyed digest of a field's value, so that the value itself is nowhere at rest.
+#[inline]
 pub(crate) fn digest(policy: &Policy, request: &HeaderMap, name: &HeaderName) -> Option<Digest> {
     let mut lines = request.get_all(name).iter();
     let line = lines.next()?.as_bytes();
