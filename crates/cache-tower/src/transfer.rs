@@ -399,10 +399,14 @@ impl State {
 
     /// Forgets what all have read, where there is too much for others to join.
     fn forget(&mut self) {
+        self.forget_where(self.is_awaited());
+    }
+
+    fn forget_where(&mut self, is_awaited: bool) {
         if self.first == 0 && self.kept < WINDOW {
             return;
         }
-        let slowest = self.slowest();
+        let slowest = self.slowest(is_awaited);
         while self.first < slowest {
             let Some(chunk) = self.chunks.pop_front() else {
                 return;
@@ -413,8 +417,8 @@ impl State {
     }
 
     /// The number of the chunk that the slowest reads next.
-    fn slowest(&self) -> usize {
-        if self.is_awaited() && self.kept < LONG_WINDOW {
+    fn slowest(&self, is_awaited: bool) -> usize {
+        if is_awaited && self.kept < LONG_WINDOW {
             return self.first;
         }
         let all = self.first + self.chunks.len();
@@ -426,8 +430,9 @@ impl State {
 
     /// Whether there is room for more.
     fn has_room(&mut self) -> bool {
-        self.forget();
-        self.kept < self.most()
+        let is_awaited = self.is_awaited();
+        self.forget_where(is_awaited);
+        self.kept < self.most(is_awaited)
     }
 
     /// Takes note that a reader lets the others go first.
@@ -438,9 +443,9 @@ impl State {
     }
 
     /// How much is kept at most.
-    fn most(&self) -> usize {
+    fn most(&self, is_awaited: bool) -> usize {
         let is_bound = |position: &Position| !position.is_first && !position.can_leave;
-        match self.is_awaited() || self.reading().any(is_bound) {
+        match is_awaited || self.reading().any(is_bound) {
             true => LONG_WINDOW,
             false => WINDOW,
         }
@@ -448,9 +453,11 @@ impl State {
 
     /// Leaves the slowest behind until there is room; whether there is.
     fn make_room(&mut self) -> bool {
-        let most = self.most();
+        // Once: who waits comes and goes meanwhile, and what is there for them may not be forgotten.
+        let is_awaited = self.is_awaited();
+        let most = self.most(is_awaited);
         while self.kept >= most {
-            let slowest = self.slowest();
+            let slowest = self.slowest(is_awaited);
             if self
                 .reading()
                 .any(|position| position.is_first && position.next == slowest)
@@ -460,7 +467,7 @@ impl State {
             for position in self.readers.iter_mut().flatten() {
                 position.is_left_behind |= position.next == slowest;
             }
-            self.forget();
+            self.forget_where(is_awaited);
         }
         true
     }
@@ -539,3 +546,50 @@ impl Wake for Wakers {
 /// How many bytes of a transfer are kept at most, but for one chunk.
 const WINDOW: usize = 1 << 20;
 const LONG_WINDOW: usize = 16 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+    use std::thread;
+
+    use super::*;
+
+    /// The first reader has all that is kept, which is more than there is room for, and another one has
+    /// nothing of it.
+    fn full(waiting: &Waiting) -> State {
+        let chunk = Bytes::from_static(&[0; 64 << 10]);
+        let chunks: VecDeque<_> = (0..=WINDOW / chunk.len()).map(|_| chunk.clone()).collect();
+        let mut first = Position::new(true, false);
+        first.next = chunks.len();
+        State {
+            body: None,
+            capture: None,
+            first: 0,
+            kept: chunks.iter().map(Bytes::len).sum(),
+            chunks,
+            trailers: None,
+            is_broken: false,
+            readers: vec![Some(first), Some(Position::new(false, true))],
+            lead: None,
+            waiting: waiting.clone(),
+        }
+    }
+
+    #[test]
+    fn who_comes_to_wait_while_room_is_made_does_not_stop_it() {
+        let waiting = Waiting::default();
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    waiting.fetch_xor(1, Ordering::Relaxed);
+                }
+            });
+            for _ in 0..20_000 {
+                let mut state = full(&waiting);
+                assert!(state.make_room());
+            }
+            is_over.store(true, Ordering::Relaxed);
+        });
+    }
+}
