@@ -13,7 +13,7 @@ use bytes::Bytes;
 use cache_core::{BoxFuture, CacheName, Outcome, Reason, Storing};
 use cache_memory::MemoryBackend;
 use cache_tower::CacheLayer;
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::Full;
 use kit::held::{get, held, settle, soon, text};
@@ -24,7 +24,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::reading::{Reading, pattern};
-use crate::scene::{Scene, answer, fetch, got, got_all, has_no_flights, info};
+use crate::scene::{Got, Scene, answer, fetch, got, got_all, has_no_flights, info};
 use crate::store::Store;
 
 #[tokio::test(start_paused = true)]
@@ -364,6 +364,45 @@ async fn requests_for_different_keys_do_not_wait_for_each_other() {
         calls.push(scene.send(request));
     }
     scene.asked_for(calls.len()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_ever_is_one() {
+    let layer = CacheLayer::new(MemoryBackend::default()).coalescing_wait(Duration::MAX);
+    let mut scene = Scene::with(layer);
+    let calls = scene.fetch_all(10, || get("/")).await;
+    scene.asked().await.answer(ok("one").max_age(600));
+    for got in got_all(calls).await {
+        assert_eq!(got.text(), "one");
+    }
+}
+
+/// What is not stored of them is for the one whose request it was.
+#[tokio::test(start_paused = true)]
+async fn others_get_the_trailers_that_a_later_hit_would_get() {
+    let mut scene = Scene::shared();
+    let calls = scene.fetch_all(3, || get("/")).await;
+    let mut trailers = HeaderMap::new();
+    for (name, value) in [
+        ("x-user", "alice"),
+        ("set-cookie", "session=alice"),
+        ("x-sum", "1"),
+    ] {
+        trailers.insert(name, HeaderValue::from_static(value));
+    }
+    let answer = ok("one").cache_control("max-age=600, private=\"x-user\"");
+    scene.asked().await.answer(answer.trailers(trailers));
+    let mut seen = got_all(calls).await.into_iter();
+    let names = |got: Got| -> Vec<String> {
+        let trailers = got.trailers.unwrap_or_default();
+        trailers.keys().map(ToString::to_string).collect()
+    };
+    assert_eq!(names(seen.next().expect("the first")).len(), 3);
+    let hit = got(scene.fetch(get("/"))).await;
+    assert_eq!(hit.info.outcome, Outcome::Hit);
+    for got in seen.chain([hit]) {
+        assert_eq!(names(got), ["x-sum"]);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,13 +1,15 @@
 //! What stays behind of a body on its way: nothing, whoever leaves when, and never more than its bound.
 
 use bytes::Bytes;
-use cache_core::Outcome;
+use cache_core::{CacheMode, Outcome, Policy, Reason};
+use cache_memory::MemoryBackend;
+use cache_tower::CacheLayer;
 use kit::held::{Feed, HeldBody, get, settle};
 use kit::{Answer, Operation, ok};
 use tower_service::Service;
 
 use crate::reading::{Kept, Reading, Step, WINDOW, pattern};
-use crate::scene::{Scene, answer, got, is_ready};
+use crate::scene::{Scene, answer, got, is_ready, with_mode};
 use crate::store::{Fault, Store};
 
 const PIECE: usize = 64 << 10;
@@ -226,4 +228,27 @@ async fn what_was_kept_for_one_who_has_left_is_not_kept_while_the_store_takes_it
     let next = scene.fetch(get("/"));
     scene.asked().await.answer(ok("next"));
     assert_eq!(got(next).await.text(), "next");
+}
+
+/// An endless one, such as a stream of events, would be read for ever, and hold its place among the tasks in the
+/// background.
+#[tokio::test(start_paused = true)]
+async fn what_is_not_stored_is_not_read_in_the_background() {
+    let layer = CacheLayer::new(MemoryBackend::default());
+    let mut scene = Scene::with(layer.policy(Policy::private().max_body_bytes(1 << 10)));
+    for answer in [ok("").cache_control("no-store"), ok("").max_age(600)] {
+        let first = scene.fetch(with_mode(get("/"), CacheMode::Reload));
+        let stale = ok("one").cache_control("max-age=0, stale-while-revalidate=600");
+        scene.asked().await.answer(stale);
+        got(first).await;
+        let hit = got(scene.fetch(get("/"))).await;
+        assert_eq!(hit.info.reason, Reason::StaleWhileRevalidate);
+        let feed = scene.asked().await.begin(answer);
+        for _ in 0..3 {
+            feed.data(vec![0; 1 << 10]);
+            settle().await;
+        }
+        assert!(feed.is_dropped());
+    }
+    assert!(is_ready(scene.layer.shutdown()).await);
 }

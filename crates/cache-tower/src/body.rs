@@ -63,8 +63,15 @@ impl<B> CacheBody<B> {
         }
     }
 
-    pub(crate) fn is_stored(&self) -> bool {
-        matches!(self.kind, Kind::Whole { .. } | Kind::Stored { .. })
+    /// Whether it is on its way into the store, as far as it was read.
+    pub(crate) fn is_being_stored(&self) -> bool {
+        matches!(
+            self.kind,
+            Kind::Origin {
+                capture: Some(_),
+                ..
+            }
+        )
     }
 
     /// These bytes of a stored one; `timeout` is for each read of one that is in the store.

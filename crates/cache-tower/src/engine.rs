@@ -276,6 +276,7 @@ impl Engine {
 
     /// The same, for all who wait for it as well.
     fn capture_for_all<B>(
+        self: &Arc<Self>,
         capture: Option<Capture>,
         response: Response<B>,
         lead: Lead,
@@ -284,9 +285,11 @@ impl Engine {
     where
         B: Body<Error: Into<BoxError>> + Send + 'static,
     {
+        let (engine, headers) = (self.clone(), response.headers().clone());
+        let share = move |trailers: &HeaderMap| engine.policy.stored_trailers(&headers, trailers);
         response.map(|body| {
             let incoming = Box::pin(CacheBody::origin(body, None));
-            CacheBody::shared(Transfer::begin(incoming, capture, lead, head))
+            CacheBody::shared(Transfer::begin(incoming, capture, lead, head, share))
         })
     }
 
@@ -544,7 +547,7 @@ impl<S> Exchange<S> {
                 let info = info.with_storing(storing);
                 let response = match (lead, shared) {
                     (Some(lead), Some(head)) => {
-                        Engine::capture_for_all(capture, response, lead, head)
+                        self.engine.capture_for_all(capture, response, lead, head)
                     }
                     (lead, _) => {
                         if let Some(lead) = lead {
@@ -663,9 +666,8 @@ impl<S> Exchange<S> {
             };
             let response = self.forward(forward, request, None).await;
             match response {
-                // What is stored becomes visible when it has been read.
-                Ok(response) if !response.body().is_stored() => drain(response.into_body()).await,
-                Ok(_) => {}
+                // What is stored becomes visible when it has been read; nobody else reads it.
+                Ok(response) => store(response.into_body()).await,
                 Err(_) => debug!("validating in the background: the origin gave no response"),
             }
             drop((permit, place));
@@ -687,8 +689,13 @@ where
     service.call(request).await
 }
 
-/// Reads a body to its end.
-async fn drain<B: Body>(body: B) {
+/// Reads a body as long as it is being stored.
+async fn store<B>(body: CacheBody<B>)
+where
+    B: Body<Error: Into<BoxError>>,
+{
     let mut body = pin!(body);
-    while let Some(Ok(_)) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {}
+    while body.is_being_stored()
+        && let Some(Ok(_)) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await
+    {}
 }

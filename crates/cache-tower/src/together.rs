@@ -50,7 +50,8 @@ impl<S> Exchange<S> {
         ResBody: Body<Error: Into<BoxError>> + Send + 'static,
     {
         let engine = self.engine.clone();
-        let wait = engine.coalescing_wait;
+        // A longer one would not fit into a clock.
+        let wait = engine.coalescing_wait.min(LONGEST_WAIT);
         if wait.is_zero() || Handle::try_current().is_err() {
             return Ok(Turn::Alone(Step::Forward(forward), request));
         }
@@ -308,3 +309,5 @@ const LAST_PAUSE: Duration = Duration::from_millis(100);
 
 /// How many flights a request waits for, one after the other.
 const MOST_FLIGHTS: usize = 4;
+
+const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);

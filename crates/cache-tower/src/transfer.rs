@@ -34,7 +34,11 @@ pub(crate) struct Transfer {
     state: Mutex<State>,
     wakers: Arc<Wakers>,
     storing: Storing,
+    share: Box<Share>,
 }
+
+/// What others than the first reader may have of the trailers.
+type Share = dyn Fn(&HeaderMap) -> Option<HeaderMap> + Send + Sync;
 
 struct State {
     /// Gone at the end.
@@ -46,6 +50,8 @@ struct State {
     /// How many bytes are kept.
     kept: usize,
     trailers: Option<HeaderMap>,
+    /// The same for others than the first reader.
+    shared_trailers: Option<HeaderMap>,
     is_broken: bool,
     readers: Vec<Option<Position>>,
     lead: Option<Lead>,
@@ -81,12 +87,14 @@ impl Position {
 pub(crate) type Incoming = Pin<Box<dyn Body<Data = Bytes, Error = BodyError> + Send>>;
 
 impl Transfer {
-    /// Begins a transfer, and the reading of it by the one whose request it is.
+    /// Begins a transfer, and the reading of it by the one whose request it is. Others get of its trailers
+    /// what `share` returns.
     pub(crate) fn begin(
         body: Incoming,
         capture: Option<Capture>,
         lead: Lead,
         head: Arc<StoredHead>,
+        share: impl Fn(&HeaderMap) -> Option<HeaderMap> + Send + Sync + 'static,
     ) -> Reader {
         let storing = match &capture {
             Some(_) => Storing::Accepted,
@@ -94,6 +102,7 @@ impl Transfer {
         };
         let transfer = Arc::new(Self {
             storing,
+            share: Box::new(share),
             state: Mutex::new(State {
                 body: Some(body),
                 capture,
@@ -101,6 +110,7 @@ impl Transfer {
                 first: 0,
                 kept: 0,
                 trailers: None,
+                shared_trailers: None,
                 is_broken: false,
                 readers: vec![Some(Position::new(true, false))],
                 waiting: lead.waiting().clone(),
@@ -243,7 +253,11 @@ impl Reader {
             }
             let is_first = position.is_first;
             if state.body.is_none() {
-                return Poll::Ready(match &state.trailers {
+                let trailers = match is_first {
+                    true => &state.trailers,
+                    false => &state.shared_trailers,
+                };
+                return Poll::Ready(match trailers {
                     _ if state.is_broken => Read::LeftBehind,
                     Some(trailers) => Read::Frame(Frame::trailers(trailers.clone())),
                     None => Read::End,
@@ -370,6 +384,7 @@ impl State {
             }
             Err(frame) => {
                 self.trailers = frame.into_trailers().ok();
+                self.shared_trailers = self.trailers.as_ref().and_then(&transfer.share);
                 self.complete(transfer);
             }
         }
@@ -568,6 +583,7 @@ mod tests {
             kept: chunks.iter().map(Bytes::len).sum(),
             chunks,
             trailers: None,
+            shared_trailers: None,
             is_broken: false,
             readers: vec![Some(first), Some(Position::new(false, true))],
             lead: None,
