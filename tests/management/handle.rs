@@ -17,6 +17,7 @@ over_every_store! {
     what_may_not_be_stored_is_not_put
     what_is_put_for_a_time_is_fresh_for_that_time
     a_request_finds_and_removes_what_was_selected_by_it
+    a_request_that_keeps_out_of_the_cache_finds_and_invalidates_all_the_same
     invalidating_a_request_removes_its_variants_and_leaves_other_partitions
     invalidating_a_url_removes_it_for_everybody
     entries_are_listed_with_what_they_are
@@ -140,6 +141,38 @@ async fn a_request_finds_and_removes_what_was_selected_by_it(scene: Scene) {
     assert!(scene.handle.remove(&in_language("en")).await.expect("done"));
     assert!(!scene.handle.remove(&in_language("en")).await.expect("done"));
     assert!(!found("en").await && found("de").await);
+}
+
+async fn a_request_that_keeps_out_of_the_cache_finds_and_invalidates_all_the_same(scene: Scene) {
+    for (name, value) in [
+        ("cache-control", "no-store"),
+        ("cache-control", "only-if-cached"),
+        ("upgrade", "h2c"),
+        ("content-length", "3"),
+        ("if-match", "\"a\""),
+    ] {
+        let request = || with("/", &[(name, value)]);
+        let stored = || response("one", &[("cache-control", "max-age=60")]);
+        scene.handle.put(&get("/"), stored()).await.expect("stored");
+        assert!(scene.handle.contains(&request()).await.expect("an answer"));
+        assert!(
+            scene.handle.remove(&request()).await.expect("done"),
+            "{name}"
+        );
+        scene.handle.put(&get("/"), stored()).await.expect("stored");
+        scene.handle.invalidate(&request()).await.expect("done");
+        assert!(
+            !scene.handle.contains(&get("/")).await.expect("an answer"),
+            "{name}"
+        );
+        scene.wait(1);
+    }
+    let mut post = get("/");
+    *post.method_mut() = http::Method::POST;
+    let stored = response("one", &[("cache-control", "max-age=60")]);
+    scene.handle.put(&get("/"), stored).await.expect("stored");
+    scene.handle.invalidate(&post).await.expect("done");
+    assert!(!scene.handle.contains(&get("/")).await.expect("an answer"));
 }
 
 fn of(user: &str) -> Request<http_body_util::Empty<bytes::Bytes>> {

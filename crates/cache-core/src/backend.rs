@@ -304,7 +304,9 @@ impl fmt::Debug for Query<'_> {
 }
 
 impl<'a> Query<'a> {
-    pub(crate) fn new(policy: &'a Policy, key: &'a PrimaryKey, request: RequestHead<'a>) -> Self {
+    /// What a request asks of a store: responses under this key.
+    #[must_use]
+    pub fn new(policy: &'a Policy, key: &'a PrimaryKey, request: RequestHead<'a>) -> Self {
         Self {
             policy,
             key,

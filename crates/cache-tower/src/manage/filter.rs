@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use cache_core::{Begin, CacheMode, Listed, Policy, PrimaryKey, RequestHead};
+use cache_core::{Listed, Policy, PrimaryKey, RequestHead};
 use http::{Request, StatusCode, Uri};
 
 /// Which stored responses: those for which all conditions hold.
@@ -147,11 +147,7 @@ impl Prepared {
 fn key_of(policy: &Policy, url: &Uri) -> Option<PrimaryKey> {
     let mut request = Request::new(());
     request.uri_mut().clone_from(url);
-    request.extensions_mut().insert(CacheMode::Default);
-    match Begin::new(policy, &RequestHead::from(&request), SystemTime::UNIX_EPOCH) {
-        Begin::Lookup(lookup) => Some(lookup.key().clone()),
-        _ => None,
-    }
+    PrimaryKey::of(policy, &RequestHead::from(&request))
 }
 
 fn is_at(url: &str, host: &str) -> bool {

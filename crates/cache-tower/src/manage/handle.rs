@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cache_core::{
-    Backend, BackendError, BackendErrorKind, Begin, Entry, Lookup, Manage, PrimaryKey, RequestHead,
+    Backend, BackendError, BackendErrorKind, Entry, Manage, PrimaryKey, Query, RequestHead,
     SelectingField,
 };
 use http::{Request, Uri};
@@ -71,21 +71,24 @@ impl CacheHandle {
 
     /// The stored response that was selected by what this request has, fresh or not, with its body.
     ///
+    /// What the request says of the cache (`no-store`, a mode, a precondition) does not count, here and in what
+    /// else takes a request.
+    ///
     /// # Errors
     ///
     /// Where the store fails.
     pub async fn get<B>(&self, request: &Request<B>) -> Result<Option<Entry>, BackendError> {
         let engine = &self.engine();
         let head = RequestHead::from(request);
-        let Some(lookup) = self.lookup(&head) else {
+        let Some(key) = PrimaryKey::of(&engine.policy, &head) else {
             return Ok(None);
         };
-        let query = lookup.query(&engine.policy, head);
+        let query = Query::new(&engine.policy, &key, head);
         let found = engine.backend.lookup(query, engine.clock.now()).wait();
         let found = within(engine.backend_timeout, "looking up", found).await?;
         let selected = found.iter().filter(|entry| {
             let names = entry.head.selecting().iter().map(SelectingField::name);
-            entry.head.key() == lookup.key() && entry.head.variant() == query.variant(names)
+            *entry.head.key() == key && entry.head.variant() == query.variant(names)
         });
         let latest = selected.max_by_key(|entry| entry.head.received_at());
         Ok(latest.cloned())
@@ -143,8 +146,8 @@ impl CacheHandle {
     ///
     /// Where the store fails.
     pub async fn invalidate<B>(&self, request: &Request<B>) -> Result<(), BackendError> {
-        match self.lookup(&RequestHead::from(request)) {
-            Some(lookup) => self.invalidate_key(lookup.key()).await,
+        match PrimaryKey::of(&self.engine().policy, &RequestHead::from(request)) {
+            Some(key) => self.invalidate_key(&key).await,
             None => Ok(()),
         }
     }
@@ -239,15 +242,6 @@ impl CacheHandle {
         engine.flights.close(key);
         let invalidating = engine.backend.invalidate(key, engine.clock.now()).wait();
         within(engine.backend_timeout, "invalidating", invalidating).await
-    }
-
-    /// Where a response to this request would be found; nowhere, where it keeps out of the cache.
-    fn lookup(&self, head: &RequestHead<'_>) -> Option<Lookup> {
-        let engine = self.engine();
-        match Begin::new(&engine.policy, head, engine.clock.now()) {
-            Begin::Lookup(lookup) => Some(lookup),
-            _ => None,
-        }
     }
 }
 
