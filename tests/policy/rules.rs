@@ -549,3 +549,13 @@ fn the_status_of_a_freshened_response_is_its_own() {
     cache.wait(59);
     assert_eq!(cache.get("/").hit().status, StatusCode::OK);
 }
+
+/// What is stored is the answer to a GET.
+#[test]
+fn parameters_that_a_rule_for_get_ignores_are_ignored_for_head_and_where_it_is_invalidated() {
+    let mut cache = with([Rule::any().method(Method::GET).ignore_parameters(["utm_*"])]);
+    cache.get("/?utm_a=1").origin(ok("one").max_age(60)).miss();
+    cache.send("HEAD", "/?utm_a=2").hit();
+    cache.send("POST", "/?utm_a=1").origin(ok("")).bypass();
+    cache.get("/?utm_a=1").origin(ok("two").max_age(60)).miss();
+}

@@ -178,8 +178,16 @@ fn digest_field(digest: &mut crate::key::KeyedDigest, headers: &HeaderMap, name:
 /// The URI without the parameters that do not count, and in the order that does not.
 fn rewritten(policy: &Policy, keying: &Keying, request: &RequestHead<'_>) -> Option<Uri> {
     let uri = request.uri;
+    // What is stored is the answer to a GET, also for a HEAD, and for what makes it invalid.
+    let read = match keying.takes_content_of(request) {
+        true => *request,
+        false => RequestHead {
+            method: &Method::GET,
+            ..*request
+        },
+    };
     let from_rule = match &policy.rules {
-        Some(rules) if keying.asks_rules => rules.ignored_parameters(request),
+        Some(rules) if keying.asks_rules => rules.ignored_parameters(&read),
         _ => None,
     };
     let ignored = from_rule.or(keying.ignored.as_ref());
