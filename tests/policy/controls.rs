@@ -19,7 +19,8 @@ fn a_disabled_cache_neither_reads_nor_writes_and_still_invalidates() {
         .origin(ok("two").max_age(60))
         .bypass()
         .because(Reason::Disabled);
-    cache.send("POST", "/changed").origin(ok("")).bypass();
+    let made = ok("made").max_age(60).with("content-location", "/changed");
+    cache.send("POST", "/changed").origin(made).bypass();
     cache.get("/").mode(CacheMode::OnlyIfCached).unsatisfiable();
     cache.controls().enable();
     cache.get("/").hit().body("one");

@@ -116,6 +116,7 @@ impl Begin {
         if !is_get && !is_head && !is_keyed {
             return Self::Unsafe(Unsafe {
                 asked: Box::new(ask(request, key, directives, now)),
+                is_disabled: request.is_disabled(),
             });
         }
         if request.is_disabled() {

@@ -15,6 +15,8 @@ use crate::stored::StoredHead;
 #[derive(Debug)]
 pub struct Unsafe {
     pub(super) asked: Box<Asked>,
+    /// It invalidates, and nothing is stored.
+    pub(super) is_disabled: bool,
 }
 
 /// What follows the response to it.
@@ -48,7 +50,8 @@ impl Unsafe {
             .iter()
             .flat_map(|uri| PrimaryKey::derive_changed(policy, &request, uri))
             .collect();
-        let is_what_get_gets = asked.method == Method::POST
+        let is_what_get_gets = !self.is_disabled
+            && asked.method == Method::POST
             && response.status == StatusCode::OK
             && has_explicit_lifetime(policy, response.headers)
             && describes_target(&request, response.headers);
