@@ -174,3 +174,26 @@ fn head_does_not_release_the_fields_that_no_cache_names() {
     asked.seen().expect("a response").without("set-cookie");
     cache.send("HEAD", "/").hit().without("set-cookie");
 }
+
+#[test]
+fn a_stored_part_is_no_answer_to_a_head() {
+    let mut cache = Scenario::private();
+    let part = status(206)
+        .chunk("hello")
+        .max_age(60)
+        .etag("\"1\"")
+        .with("content-length", "5")
+        .with("content-range", "bytes 0-4/*");
+    cache
+        .get("/")
+        .with("range", "bytes=0-4")
+        .origin(part)
+        .miss();
+    cache.get("/").with("range", "bytes=0-4").hit().status(206);
+    cache
+        .send("HEAD", "/")
+        .with("range", "bytes=0-4")
+        .origin(ok("").with("content-length", "10"))
+        .miss()
+        .status(200);
+}

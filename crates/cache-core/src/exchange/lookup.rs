@@ -128,7 +128,9 @@ impl Lookup {
             let is_better = |(_, best): (usize, &Entry)| {
                 preference(&best.head, now) <= preference(&entry.head, now)
             };
-            if selector.has_content(entry) && best.is_none_or(is_better) {
+            // `Range` means nothing to a HEAD (RFC 9110 §14.2), and a part is no answer to it.
+            let is_part = self.is_head && entry.head.status == StatusCode::PARTIAL_CONTENT;
+            if !is_part && selector.has_content(entry) && best.is_none_or(is_better) {
                 best = Some((index, entry));
             }
         }
