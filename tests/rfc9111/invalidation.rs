@@ -71,6 +71,9 @@ fn locations_of_the_same_origin_are_invalidated_too() {
             "new",
             "http://origin.test/new",
             "http://ORIGIN.test:80/new",
+            "/a/../new",
+            "http://origin.test/a/../new",
+            "//origin.test/./new",
         ] {
             let mut cache = filled();
             cache
@@ -80,6 +83,20 @@ fn locations_of_the_same_origin_are_invalidated_too() {
             cache.get("/new").origin(ok("two")).miss();
             cache.get("/other").hit();
         }
+    }
+}
+
+#[test]
+fn a_location_is_asked_for_with_the_user_information_of_the_target() {
+    for reference in ["/new", "http://origin.test/new"] {
+        let mut cache = Scenario::private();
+        let url = |path: &str| format!("http://u:p@origin.test{path}");
+        cache.get(&url("/new")).origin(ok("one").max_age(60)).miss();
+        cache
+            .send("PUT", &url("/"))
+            .origin(status(201).with("location", reference))
+            .bypass();
+        cache.get(&url("/new")).origin(ok("two")).miss();
     }
 }
 

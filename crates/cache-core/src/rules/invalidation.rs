@@ -53,7 +53,13 @@ fn named_by(request: &RequestHead<'_>, reference: &HeaderValue) -> Option<Uri> {
     let uri = resolve(target, reference.to_str().ok()?)?;
     match (uri.authority(), target.authority()) {
         (None, _) => Some(uri),
-        (Some(_), Some(_)) => is_same_origin(&uri, target).then_some(uri),
+        (Some(_), Some(authority)) if is_same_origin(&uri, target) => {
+            // With the user information of the target, which is in keys.
+            let mut parts = uri.into_parts();
+            parts.authority = Some(authority.clone());
+            Uri::from_parts(parts).ok()
+        }
+        (Some(_), Some(_)) => None,
         // A server knows its own name from `Host` only, and its scheme not at all.
         (Some(authority), None) => {
             let host = Authority::try_from(request.headers.get(HOST)?.as_bytes()).ok()?;
@@ -69,15 +75,21 @@ fn named_by(request: &RequestHead<'_>, reference: &HeaderValue) -> Option<Uri> {
 /// Resolves a reference against the target (RFC 3986 §5.2); what cannot be resolved is nothing.
 fn resolve(target: &Uri, reference: &str) -> Option<Uri> {
     let reference = reference.split('#').next().unwrap_or_default();
-    let path_and_query = |text: &str| {
-        let mut parts = target.clone().into_parts();
+    let of = |uri: Uri, text: &str| {
+        let mut parts = uri.into_parts();
         parts.path_and_query = Some(PathAndQuery::try_from(remove_dot_segments(text)).ok()?);
         Uri::from_parts(parts).ok()
     };
+    let path_and_query = |text: &str| of(target.clone(), text);
+    let absolute = |text: &str| {
+        let uri = Uri::try_from(text)
+            .ok()
+            .filter(|uri| uri.scheme().is_some())?;
+        let text = uri.path_and_query()?.to_string();
+        of(uri, &text)
+    };
     if let Some(network_path) = reference.strip_prefix("//") {
-        return format!("{}://{network_path}", target.scheme_str()?)
-            .parse()
-            .ok();
+        return absolute(&format!("{}://{network_path}", target.scheme_str()?));
     }
     if reference.is_empty() {
         return Some(target.clone());
@@ -90,10 +102,7 @@ fn resolve(target: &Uri, reference: &str) -> Option<Uri> {
     }
     let first = reference.split(['/', '?']).next().unwrap_or_default();
     if first.contains(':') {
-        return reference
-            .parse()
-            .ok()
-            .filter(|uri: &Uri| uri.scheme().is_some());
+        return absolute(reference);
     }
     let (directory, _) = target.path().rsplit_once('/')?;
     path_and_query(&format!("{directory}/{reference}"))
