@@ -229,11 +229,8 @@ mod tests {
             ("location", "/new"),
             ("content-location", "http://A.test:80/dir/x"),
         ];
-        let expected = [TARGET, "http://a.test/new", "http://a.test:80/dir/x"];
-        assert_eq!(
-            invalidated_by(201, &same),
-            expected.map(|uri| uri.replace("a.test:80", "A.test:80"))
-        );
+        let expected = [TARGET, "http://a.test/new", "http://a.test/dir/x"];
+        assert_eq!(invalidated_by(201, &same), expected);
         for other in [
             "https://a.test/x",
             "http://b.test/x",
