@@ -1,5 +1,6 @@
 //! A clock by which hits are judged, and which is behind the one by which things are ordered.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -127,5 +128,29 @@ fn what_the_system_says_is_recent_is_no_later_than_now_and_never_goes_back() {
         assert!(recent >= last, "it went back");
         assert!(recent + Duration::from_secs(1) > before, "it is not recent");
         last = recent;
+    }
+}
+
+#[tokio::test]
+async fn what_was_stored_before_the_clock_was_set_back_is_stale() {
+    for (back, outcome, body) in [(60, Outcome::Hit, "one"), (61, Outcome::Miss, "two")] {
+        let later = ManualClock::new();
+        let earlier = ManualClock::at(later.now() - Duration::from_secs(back));
+        let origin = Origin::new();
+        let backend = Arc::new(MemoryBackend::default());
+        let [mut before, mut after] = [later, earlier].map(|clock| {
+            let layer = CacheLayer::new(backend.clone()).clock(clock.clone());
+            Scene {
+                cache: layer.layer(origin.clone()),
+                clock,
+                origin: origin.clone(),
+                layer,
+            }
+        });
+        origin.answers(ok("one").max_age(3600));
+        assert_eq!(before.get().await.0, Outcome::Miss);
+        origin.answers(ok("two").max_age(3600));
+        let (seen, response) = after.get().await;
+        assert_eq!((seen, &**response.body()), (outcome, body.as_bytes()));
     }
 }

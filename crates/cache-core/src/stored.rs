@@ -173,13 +173,17 @@ impl StoredHead {
         self.part.as_ref()
     }
 
-    /// Its age (RFC 9111 §4.2.3: `current_age`).
+    /// Its age (RFC 9111 §4.2.3: `current_age`). Of one that arrived later than now, by more than clocks of
+    /// several machines differ, nobody knows: the clock was set back, and it counts as of any age.
     #[must_use]
     #[inline]
     pub fn age(&self, now: SystemTime) -> Duration {
-        self.freshness
-            .initial_age
-            .saturating_add(elapsed(self.received_at, now))
+        let resident = match now.duration_since(self.received_at) {
+            Ok(resident) => resident,
+            Err(early) if early.duration() <= CLOCK_SKEW => Duration::ZERO,
+            Err(_) => Duration::MAX,
+        };
+        self.freshness.initial_age.saturating_add(resident)
     }
 
     /// How long it is still fresh; zero: it is stale (RFC 9111 §4.2).
@@ -341,3 +345,6 @@ pub(crate) fn own_value(bytes: &[u8]) -> Result<HeaderValue, InvalidHeaderValue>
 
 /// What a field costs beside its bytes: a name, a value, a slot of the table.
 const FIELD_OVERHEAD: usize = 96;
+
+/// How much the clocks of several machines differ at most.
+const CLOCK_SKEW: Duration = Duration::from_secs(60);
