@@ -106,7 +106,7 @@ impl Store {
             };
         let response = answer.clone().response();
         match forward.next(&self.policy, ResponseHead::from(&response), self.now()) {
-            AfterForward::Store(head) => head,
+            AfterForward::Store(head, _) => head,
             other => panic!("expected to store, not {other:?}"),
         }
     }

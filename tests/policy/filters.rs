@@ -129,3 +129,24 @@ fn a_filter_of_bodies_sees_the_whole_body_up_to_its_limit() {
     cache.get("/empty").origin(ok("").max_age(60)).miss();
     cache.get("/empty").hit();
 }
+
+/// What is stored is not what the origin has any more, whether or not the new response is stored.
+#[test]
+fn what_turns_out_not_to_be_stored_takes_the_place_of_what_is() {
+    let policies = [
+        Policy::private().max_body_bytes(10),
+        Policy::private().filter_body(10, |_, _| true),
+        Policy::private().filter_body(100, |_, body| body == b"old"),
+    ];
+    for policy in policies {
+        let mut cache = Scenario::with(policy);
+        cache.get("/").origin(ok("old").max_age(60)).miss();
+        cache.get("/").hit().body("old");
+        cache
+            .get("/")
+            .mode(CacheMode::NoCache)
+            .origin(ok("new").max_age(60).chunk(" and much longer"))
+            .miss();
+        cache.get("/").origin(ok("newer").max_age(60)).miss();
+    }
+}

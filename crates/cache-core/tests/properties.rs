@@ -153,7 +153,7 @@ fn stored(policy: &Policy, request: &Request<()>, response: &Response<()>) -> Op
         _ => return None,
     };
     match forward.next(policy, response.into(), at(1)) {
-        AfterForward::Store(head) => Some(head),
+        AfterForward::Store(head, _) => Some(head),
         _ => None,
     }
 }

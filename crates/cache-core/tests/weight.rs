@@ -35,7 +35,7 @@ fn stored(fields: usize) -> StoredHead {
     }
     let response = ResponseHead::new(StatusCode::OK, Version::HTTP_11, &headers);
     match forward.next(&policy, response, now) {
-        AfterForward::Store(head) => head,
+        AfterForward::Store(head, _) => head,
         _ => panic!("it is stored"),
     }
 }

@@ -5,14 +5,16 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use cache_core::{
-    Answer, BackendError, BodyWriter, PrimaryKey, Reason, ResponseHead, StoredHead, content_length,
+    Answer, BackendError, BodyWriter, Entry, PrimaryKey, Reason, ResponseHead, StoredHead,
+    content_length,
 };
 use http::{HeaderMap, StatusCode, Version};
 use tracing::debug;
 
-use crate::budget::within;
+use crate::budget::{Budget, within};
 use crate::engine::Engine;
 use crate::event::Event;
+use crate::work::Work;
 
 /// A body on its way into the store.
 ///
@@ -31,6 +33,8 @@ pub(crate) struct Capture {
     /// The length that the header section announced.
     expected: Option<u64>,
     length: u64,
+    /// The stored response that it is the new one of.
+    replaced: Option<Box<Entry>>,
 }
 
 /// The body so far, and how many bytes of it are kept at most.
@@ -56,6 +60,38 @@ impl Capture {
             headers: headers.clone(),
             expected: content_length(headers),
             length: 0,
+            replaced: None,
+        }
+    }
+
+    /// The same in the place of this stored response, which goes also where the new one turns out to be one
+    /// that is not stored.
+    pub(crate) fn replacing(mut self, replaced: Option<Box<Entry>>) -> Self {
+        self.replaced = replaced;
+        self
+    }
+
+    /// The body is not one that is stored.
+    fn give_up(&mut self, reason: Reason) {
+        self.tell_not_stored(reason);
+        let Some(entry) = self.replaced.take() else {
+            return;
+        };
+        let engine = self.engine.clone();
+        let now = engine.clock.now();
+        let mut removing = Box::pin(async move {
+            let mut budget = Budget::new(engine.backend_timeout);
+            let work = Work::Remove(*entry);
+            engine.see_to(work, &mut budget, now).await;
+        });
+        let waker = Waker::noop();
+        if removing
+            .as_mut()
+            .poll(&mut Context::from_waker(waker))
+            .is_pending()
+        {
+            // Without a runtime nobody waits for the answer.
+            drop(self.engine.background.spawn(removing));
         }
     }
 
@@ -72,7 +108,7 @@ impl Capture {
                 bytes = self.length,
                 most, "not stored: the body is longer than it may be"
             );
-            self.tell_not_stored(Reason::BodyTooLarge);
+            self.give_up(Reason::BodyTooLarge);
             return false;
         }
         if let Some(shown) = &mut self.shown {
@@ -82,7 +118,7 @@ impl Capture {
                     most = shown.limit,
                     "not stored: the body is longer than the filter looks at"
                 );
-                self.tell_not_stored(Reason::FilterRefusesBody);
+                self.give_up(Reason::FilterRefusesBody);
                 return false;
             }
             shown.body.extend_from_slice(&chunk);
@@ -90,7 +126,7 @@ impl Capture {
         let written = writer.write(chunk);
         if written.is_err() {
             self.engine.note_writing(&written);
-            self.tell_not_stored(Reason::BackendUnavailable);
+            self.give_up(Reason::BackendUnavailable);
         }
         written.is_ok()
     }
@@ -142,7 +178,7 @@ impl Capture {
             let response = ResponseHead::new(self.status, self.version, &self.headers);
             if !self.engine.policy.permits_body(response, &shown.body) {
                 debug!("not stored: a filter of the policy refuses the body");
-                self.tell_not_stored(Reason::FilterRefusesBody);
+                self.give_up(Reason::FilterRefusesBody);
                 return;
             }
         }

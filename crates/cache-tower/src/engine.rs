@@ -536,7 +536,7 @@ impl<S> Exchange<S> {
             self.engine.spare_origin(token, Failure::ErrorResponse, now);
         }
         match forward.next(&self.engine.policy, (&response).into(), now) {
-            AfterForward::Store(head) => {
+            AfterForward::Store(head, replaced) => {
                 let shared = match &lead {
                     Some(_) if is_for_all(&head, now) => Some(Arc::new(head.clone())),
                     _ => None,
@@ -544,6 +544,7 @@ impl<S> Exchange<S> {
                 let info = CacheInfo::unstored(Outcome::Miss, why, Storing::Accepted);
                 let info = info.with_stored(&head);
                 let (capture, storing) = self.engine.begin_capture(head, response.headers(), now);
+                let capture = capture.map(|capture| capture.replacing(replaced));
                 let info = info.with_storing(storing);
                 let response = match (lead, shared) {
                     (Some(lead), Some(head)) => {

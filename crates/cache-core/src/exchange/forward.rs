@@ -42,8 +42,9 @@ pub struct Forward {
     reason = "the engine has to handle every state"
 )]
 pub enum AfterForward {
-    /// The response passes, and is stored under this head when its body is complete.
-    Store(StoredHead),
+    /// The response passes, and is stored under this head when its body is complete; in the place of this
+    /// stored response, which is to be removed where the body turns out to be one that is not stored.
+    Store(StoredHead, Option<Box<Entry>>),
     /// The stored response answers.
     Reuse(Reuse<'static>, Upkeep),
     /// The response passes, and is not stored.
@@ -220,8 +221,14 @@ impl Forward {
             return self.described(policy, &received);
         }
         match store(policy, &self.asked, &received) {
-            Ok(head) => AfterForward::Store(head),
-            Err(reason) => AfterForward::Pass(reason, self.superseded(received.status)),
+            Ok(head) => AfterForward::Store(head, self.superseded(received.status)),
+            Err(reason) => AfterForward::Pass(
+                reason,
+                match self.superseded(received.status) {
+                    Some(stored) => Upkeep::Remove(*stored),
+                    None => Upkeep::Nothing,
+                },
+            ),
         }
     }
 
@@ -320,15 +327,11 @@ impl Forward {
         })
     }
 
-    /// A response that is not stored still says that the stored one is not current any more, unless
-    /// it speaks of this one exchange only.
-    fn superseded(self, status: StatusCode) -> Upkeep {
-        match self.stored {
-            Some(stored) if speaks_of_resource(status) && !self.asked.read_only => {
-                Upkeep::Remove(*stored)
-            }
-            _ => Upkeep::Nothing,
-        }
+    /// The stored response, which is not current any more even where the new one is not stored, unless
+    /// that speaks of this one exchange only.
+    fn superseded(self, status: StatusCode) -> Option<Box<Entry>> {
+        let stored = self.stored?;
+        (speaks_of_resource(status) && !self.asked.read_only).then_some(stored)
     }
 }
 

@@ -87,7 +87,7 @@ impl CacheHandle {
             Begin::Unsafe(_) => return Err(PutError::Refused(Reason::Method)),
         };
         let head = match forward.next(policy, ResponseHead::from(&response), now) {
-            AfterForward::Store(head) => head,
+            AfterForward::Store(head, _) => head,
             AfterForward::Pass(reason, _) => return Err(PutError::Refused(reason)),
             AfterForward::Reuse(..) => return Err(PutError::Refused(Reason::CallerPrecondition)),
         };
