@@ -409,6 +409,14 @@ fn configurations_that_make_no_sense_are_errors_that_say_what_to_write() {
         (json!({"nodes": ["redis://one"]}), "write"),
         (json!({"pool_size": 0}), "write a pool_size of 2 or more"),
         (json!({"pool_size": 1}), "write a pool_size of 2 or more"),
+        (
+            json!({"pool_size": usize::MAX}),
+            "write a pool_size of 10000 or less",
+        ),
+        (
+            json!({"options": {"lanes": 10_001}}),
+            "write lanes of 10000 or less",
+        ),
         (json!({"database": -1}), "number from 0"),
         (
             json!({"unix_socket": ""}),

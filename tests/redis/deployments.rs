@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use cache_core::{Backend as _, Entry, Lease, Outcome, Policy, Retention};
 use cache_redis::{ConnectError, RedisBackend, RedisConfig};
+use cache_tower::CacheLayer;
 use deadpool_redis::Runtime;
 use deadpool_redis::sentinel::SentinelServerType;
 use http::{Method, Request};
@@ -134,6 +135,21 @@ async fn all_rights_are_needed_and_no_others() {
     assert_eq!(used, allowed(RIGHTS));
     let denied: Vec<String> = server.query(&["ACL", "LOG"]);
     assert!(denied.is_empty(), "{denied:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_right_that_is_missing_is_named() {
+    let rights = RIGHTS.replace(" +scan", "");
+    assert_ne!(rights, RIGHTS);
+    let server = RedisServer::builder()
+        .user("cache", "secret", &rights)
+        .start()
+        .await;
+    let backend = backend(&server.url_for("cache", "secret"));
+    let walked = CacheLayer::new(backend).handle().stats().await;
+    let error = walked.expect_err("no right to scan");
+    let source = Error::source(&error).expect("a cause").to_string();
+    assert!(source.contains("'scan'"), "{source}");
 }
 
 #[test]

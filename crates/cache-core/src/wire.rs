@@ -128,10 +128,14 @@ pub fn decode(encoded: &[u8]) -> Option<(StoredHead, Option<HeaderMap>)> {
                 None => None,
             },
         },
-        part: head.part.map(|(start, end, length)| Part {
-            bytes: start..end,
-            length,
-        }),
+        part: match head.part {
+            Some((start, end, length)) if start <= end && end <= length => Some(Part {
+                bytes: start..end,
+                length,
+            }),
+            Some(_) => return None,
+            None => None,
+        },
     };
     let trailers = (!trailers.is_empty()).then_some(trailers);
     Some((parts.into(), trailers))

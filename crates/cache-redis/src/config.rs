@@ -74,7 +74,8 @@ pub struct RedisConfig {
     pub tls: Option<Tls>,
     /// Whether to speak RESP3 in the place of RESP2. Default: no.
     pub resp3: bool,
-    /// How many connections the pool makes at most. Default: 8. A backend takes two.
+    /// How many connections the pool has at most, from 2 to 10,000. Default: 8. It does not bound those of a
+    /// backend, which takes one for each lane and one more out of the pool for good.
     pub pool_size: usize,
     /// How to store.
     pub options: Options,
@@ -361,6 +362,15 @@ impl RedisConfig {
         }
         if self.pool_size < 2 {
             return wrong("the pool is too small", "write a pool_size of 2 or more");
+        }
+        if self.pool_size > MOST_CONNECTIONS {
+            return wrong(
+                "the pool is too large",
+                "write a pool_size of 10000 or less",
+            );
+        }
+        if self.options.lanes > MOST_CONNECTIONS {
+            return wrong("there are too many lanes", "write lanes of 10000 or less");
         }
         if cfg!(not(feature = "tls")) && self.tls.is_some() {
             return wrong("TLS is not compiled in", "enable the feature tls");
@@ -682,6 +692,9 @@ pub(crate) const KNOWN: [&str; 11] = [
     "redis-sentinel",
     "rediss-sentinel",
 ];
+
+/// As many as a server takes by default.
+const MOST_CONNECTIONS: usize = 10_000;
 
 const SCHEMES: &str = "write redis://host:port, rediss://, redis+unix:///path, redis-cluster:// or \
                        redis-sentinel://";

@@ -525,6 +525,16 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_part_that_is_none_makes_it_no_value() {
+        for (bytes, is_read) in [(10..100, true), (20..10, false), (10..101, false)] {
+            let part = Some(Part { bytes, length: 100 });
+            let head = StoredHeadParts { part, ..parts() }.into();
+            let value = encode_response(&head, Token(42), None, 8 << 20, None).expect("a value");
+            assert_eq!(decode(&value).is_some(), is_read);
+        }
+    }
+
+    #[test]
     fn scripts_may_write_the_generation() {
         let mut value = BytesMut::from(&response()[..]);
         value[GENERATION_AT..GENERATION_AT + 8].copy_from_slice(&77_u64.to_be_bytes());

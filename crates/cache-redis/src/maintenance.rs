@@ -337,9 +337,9 @@ impl Walk {
         let mut commands = pipe();
         commands.add_command(command);
         let replies = self.lane().send_each(&node, commands).await?;
-        let Some((cursor, keys)) = replies.into_iter().next().and_then(scanned) else {
-            return Err(LaneError::Odd);
-        };
+        let reply = replies.into_iter().next().ok_or(LaneError::Odd)?;
+        let reply = reply.extract_error().map_err(LaneError::Redis)?;
+        let (cursor, keys) = scanned(reply).ok_or(LaneError::Odd)?;
         if cursor == START {
             self.nodes.as_mut().and_then(VecDeque::pop_front);
         }

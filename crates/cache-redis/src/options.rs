@@ -35,7 +35,7 @@ pub struct Options {
     /// ones are read in windows of 128 KiB while they are sent to the caller. Default: 128 KiB.
     pub inline_limit: u64,
     /// How many connections share what is small. More than one is seldom faster: requests that are
-    /// under way together are sent together, and fewer of them are on each. Default: 1.
+    /// under way together are sent together, and fewer of them are on each. At most 10,000. Default: 1.
     pub lanes: usize,
     /// How many bytes of one large body may wait to be sent to Redis; a body that arrives faster is
     /// not stored, and never slowed. Default: 8 MiB.
