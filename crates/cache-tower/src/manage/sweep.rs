@@ -120,8 +120,11 @@ impl Action {
                     is_new
                 }
                 Self::MarkStale if head.remaining(now).is_zero() => false,
-                Self::MarkStale => freshen(handle, listed, head.stale_from(now)).await?,
-                Self::SetTtl(ttl) => freshen(handle, listed, head.fresh_for(*ttl, now)).await?,
+                Self::MarkStale => freshen(handle, listed, |head| head.stale_from(now)).await?,
+                Self::SetTtl(ttl) => {
+                    freshen(handle, listed, |head| head.fresh_for(*ttl, now)).await?
+                }
+
                 Self::CopyTo(_) if is_expired(head, now) => false,
                 Self::CopyTo(to) => match handle.open(listed).await? {
                     Some(entry) => copy(&entry, &**to, engine.backend_timeout).await?,
@@ -135,18 +138,20 @@ impl Action {
     }
 }
 
-/// Replaces the head of a response, if that is still there; whether it was.
+/// Changes the head of a response, if that is still there; whether it was. The head is the one that is there
+/// now: since it was listed, the response may have been validated.
 async fn freshen(
     handle: &CacheHandle,
     listed: &Listed,
-    head: StoredHead,
+    change: impl FnOnce(&StoredHead) -> StoredHead,
 ) -> Result<bool, BackendError> {
     let Some(entry) = handle.open(listed).await? else {
         return Ok(false);
     };
     let engine = &handle.engine();
     let now = engine.clock.now();
-    let freshening = engine.backend.freshen(&entry, Arc::new(head), now).wait();
+    let head = Arc::new(change(&entry.head));
+    let freshening = engine.backend.freshen(&entry, head, now).wait();
     within(engine.backend_timeout, "freshening", freshening).await?;
     Ok(true)
 }
