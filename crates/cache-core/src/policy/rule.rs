@@ -23,7 +23,8 @@ use crate::request::RequestHead;
 /// counts that has it and whose conditions hold; what no rule says is as the policy says. The page
 /// `docs/rules.md` has the whole order of precedence.
 ///
-/// Conditions of one kind are alternatives, and conditions of different kinds have to hold together.
+/// Conditions of one kind are alternatives, but for functions, which all have to hold; conditions of
+/// different kinds have to hold together.
 /// A rule without conditions is for everything.
 ///
 /// ```
