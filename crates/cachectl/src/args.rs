@@ -77,7 +77,7 @@ pub(crate) enum Command {
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Picked {
     /// Those for this URL, all variants, whoever asked.
-    #[arg(long)]
+    #[arg(long, value_parser = url)]
     url: Option<Uri>,
     /// Those whose URL begins with this.
     #[arg(long)]
@@ -149,12 +149,14 @@ pub(crate) struct List {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Which {
     /// The URL.
+    #[arg(value_parser = url)]
     pub(crate) url: Uri,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Show {
     /// The URL.
+    #[arg(value_parser = url)]
     pub(crate) url: Uri,
     /// How many bytes of the body are shown.
     #[arg(long, default_value_t = 400)]
@@ -247,6 +249,17 @@ pub(crate) struct Copy {
     /// Replaces a dump that is there, without asking.
     #[arg(short, long)]
     pub(crate) yes: bool,
+}
+
+/// A URL that something can be stored for.
+pub(crate) fn url(text: &str) -> Result<Uri, String> {
+    let url: Option<Uri> = text.parse().ok();
+    let is_url = |url: &Uri| {
+        matches!(url.scheme_str(), Some("http" | "https"))
+            && url.host().is_some_and(|host| !host.is_empty())
+    };
+    url.filter(is_url)
+        .ok_or_else(|| "it is no URL; write http://host/path".into())
 }
 
 fn key(text: &str) -> Result<(u32, PathBuf), String> {

@@ -53,7 +53,7 @@ pub(crate) fn json(listed: &Listed, now: SystemTime) -> Value {
         "fresh_for_seconds": seconds(head.remaining(now)),
         "stale_for_seconds": seconds(head.stale_for(now)),
         "received_at": text::time(head.received_at()),
-        "kept_until": head.retain_until().map(text::time),
+        "kept_until": head.retain_until().filter(|until| text::has_date(*until)).map(text::time),
         "body_bytes": listed.body_length,
         "stored_bytes": listed.bytes,
         "token": format!("{:032x}", listed.token.0),

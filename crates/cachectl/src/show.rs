@@ -11,14 +11,11 @@ use serde_json::json;
 
 use crate::args::Show;
 use crate::store::Store;
-use crate::text::{self, Output, duration};
+use crate::text::{self, Output, duration, exact};
 use crate::{Error, entry};
 
 /// What is stored for a URL; an error where that is nothing.
 async fn find(store: &Store, url: &Uri) -> Result<Vec<Listed>, Error> {
-    if url.authority().is_none() {
-        return Err(format!("{url} has no host; write http://host/path").into());
-    }
     let mut entries = store.handle.entries(Filter::all().url(url.clone()));
     let mut found = Vec::new();
     while let Some(listed) = entries.next().await {
@@ -61,10 +58,10 @@ pub(crate) async fn show(store: &Store, show: &Show, output: Output) -> Result<E
             let _ = writeln!(text, "  age        {}", duration(head.age(now)));
             let _ = writeln!(text, "  freshness  {}", entry::freshness(head, now));
             let _ = writeln!(text, "  received   {}", text::time(head.received_at()));
-            let kept = head
-                .retain_until()
-                .map_or_else(|| "for ever".to_owned(), text::time);
-            let _ = writeln!(text, "  kept until {kept}");
+            let _ = match head.retain_until() {
+                Some(until) => writeln!(text, "  kept until {}", text::time(until)),
+                None => writeln!(text, "  kept       for ever"),
+            };
             if head.key().is_partitioned() {
                 let _ = writeln!(text, "  for        requests with the same credentials only");
             }
@@ -87,7 +84,7 @@ pub(crate) async fn show(store: &Store, show: &Show, output: Output) -> Result<E
             for line in shown.lines() {
                 let _ = write!(text, "\n  | {line}");
             }
-            if (preview.len() as u64) < listed.body_length {
+            if show.preview > 0 && (preview.len() as u64) < listed.body_length {
                 let _ = write!(text, "\n  | ...");
             }
             text
@@ -163,21 +160,32 @@ pub(crate) async fn why_stale(store: &Store, url: &Uri, output: Output) -> Resul
 
 fn explain(head: &StoredHead, now: SystemTime) -> Vec<String> {
     let freshness = head.freshness();
-    let (age, lifetime) = (head.age(now), freshness.lifetime);
+    let is_stale = head.remaining(now).is_zero();
+    // What is said has to add up: all of it is made of rounded ages and lifetimes.
+    let unit = match head.age(now) < SHORT {
+        true => MILLISECOND,
+        false => SECOND,
+    };
+    let age = down(head.age(now), unit);
+    let initial_age = down(freshness.initial_age, unit);
+    let lifetime = match is_stale {
+        true => down(freshness.lifetime, unit),
+        false => up(freshness.lifetime, unit),
+    };
     let mut why = Vec::new();
-    why.push(if head.remaining(now).is_zero() {
+    why.push(if is_stale {
         format!(
             "It has been stale for {}: its age of {} has reached its lifetime of {}.",
-            duration(head.stale_for(now)),
-            duration(age),
-            duration(lifetime)
+            exact(age.saturating_sub(lifetime)),
+            exact(age),
+            exact(lifetime)
         )
     } else {
         format!(
             "It is fresh for {}: its age of {} is below its lifetime of {}.",
-            duration(head.remaining(now)),
-            duration(age),
-            duration(lifetime)
+            exact(lifetime.saturating_sub(age)),
+            exact(age),
+            exact(lifetime)
         )
     });
     why.push(match freshness.source {
@@ -196,19 +204,18 @@ fn explain(head: &StoredHead, now: SystemTime) -> Vec<String> {
     let arrived = text::time(head.received_at());
     why.push(format!(
         "It arrived at {arrived} with an age of {}, {} ago.",
-        duration(freshness.initial_age),
-        duration(age.saturating_sub(freshness.initial_age))
+        exact(initial_age),
+        exact(age.saturating_sub(initial_age))
     ));
     if freshness.always_validate {
         why.push("It is validated before each use, however fresh (no-cache).".into());
     }
-    let stale_for = head.stale_for(now);
     let mut window = |length: Duration, what: &str| {
         if !length.is_zero() {
-            let left = length.saturating_sub(stale_for);
+            let left = length.saturating_sub(head.stale_for(now));
             why.push(match left.is_zero() {
-                true => format!("{what} for {}, which are over.", duration(length)),
-                false => format!("{what}, for {} still.", duration(left)),
+                true => format!("{what} for {}, which are over.", exact(up(length, unit))),
+                false => format!("{what}, for {} still.", exact(up(left, unit))),
             });
         }
     };
@@ -236,6 +243,27 @@ fn explain(head: &StoredHead, now: SystemTime) -> Vec<String> {
         Some(until) => format!("It is kept until {}.", text::time(until)),
     });
     why
+}
+
+/// Below this age parts of a second count.
+const SHORT: Duration = Duration::from_secs(10);
+
+/// In nanoseconds.
+const SECOND: u32 = 1_000_000_000;
+const MILLISECOND: u32 = 1_000_000;
+
+/// A time in whole units of so many nanoseconds.
+fn down(time: Duration, unit: u32) -> Duration {
+    let rest = time.subsec_nanos() % unit;
+    time.saturating_sub(Duration::from_nanos(rest.into()))
+}
+
+/// The same, rounded up.
+fn up(time: Duration, unit: u32) -> Duration {
+    match down(time, unit) {
+        whole if whole == time => whole,
+        whole => whole.saturating_add(Duration::from_nanos(unit.into())),
+    }
 }
 
 /// The fields that a lifetime was read from.

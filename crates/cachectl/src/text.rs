@@ -73,22 +73,30 @@ pub(crate) fn plain(text: &str) -> String {
 
 /// A time, in whole seconds.
 pub(crate) fn duration(duration: Duration) -> String {
-    match duration.as_secs() {
-        0 => "0s".to_owned(),
-        FOR_EVER.. => "for ever".to_owned(),
-        seconds => humantime::format_duration(Duration::from_secs(seconds)).to_string(),
+    exact(Duration::from_secs(duration.as_secs()))
+}
+
+/// A time with its parts of a second. One that is meant to be for ever is not written out.
+pub(crate) fn exact(duration: Duration) -> String {
+    match duration <= LONGEST {
+        true => humantime::format_duration(duration).to_string(),
+        false => "over 1000 years".to_owned(),
     }
 }
 
-const FOR_EVER: u64 = 1000 * 365 * 24 * 3600;
+/// A thousand years, as humantime has them.
+const LONGEST: Duration = Duration::from_secs(1000 * 31_557_600);
 
 pub(crate) fn time(at: SystemTime) -> String {
-    // Later than the year 9999 it has no such form.
-    let end = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
-    match at <= end {
+    match has_date(at) {
         true => humantime::format_rfc3339_seconds(at).to_string(),
-        false => "for ever".to_owned(),
+        false => "after the year 9999".to_owned(),
     }
+}
+
+/// Whether a time can be written as a date.
+pub(crate) fn has_date(at: SystemTime) -> bool {
+    at <= SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799)
 }
 
 pub(crate) fn bytes(bytes: u64) -> String {
@@ -146,9 +154,12 @@ mod tests {
         assert_eq!(bytes(1536), "1.5 KiB");
         assert_eq!(bytes(16 << 20), "16.0 MiB");
         assert_eq!(duration(Duration::from_millis(90_900)), "1m 30s");
-        assert_eq!(duration(Duration::MAX), "for ever");
+        assert_eq!(duration(Duration::from_millis(900)), "0s");
+        assert_eq!(exact(Duration::from_millis(1900)), "1s 900ms");
+        assert_eq!(duration(LONGEST), "1000years");
+        assert_eq!(duration(Duration::MAX), "over 1000 years");
         let late = SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 50);
-        assert_eq!(time(late), "for ever");
+        assert_eq!(time(late), "after the year 9999");
         assert_eq!(time(SystemTime::UNIX_EPOCH), "1970-01-01T00:00:00Z");
     }
 }

@@ -22,7 +22,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::Error;
-use crate::args::Warm;
+use crate::args::{self, Warm};
 use crate::store::Store;
 use crate::text::{self, Output};
 
@@ -202,13 +202,8 @@ fn read(warm: &Warm) -> Result<Vec<Uri>, Error> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let url = line.parse::<Uri>();
-        let url = url.map_err(|error| format!("line {}: {line:?}: {error}", number + 1))?;
-        if !matches!(url.scheme_str(), Some("http" | "https")) {
-            let problem = "is no URL; write http://host/path";
-            return Err(format!("line {}: {line:?} {problem}", number + 1).into());
-        }
-        urls.push(url);
+        let url = args::url(line);
+        urls.push(url.map_err(|problem| format!("line {}: {line:?}: {problem}", number + 1))?);
     }
     Ok(urls)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cache_codec::{Codec, CodecBackend, Key, Keys};
 use cache_redis::{EmbeddedRedis, RedisBackend};
-use cache_tower::{Backend, CacheHandle, CacheLayer, Clock, Filter};
+use cache_tower::{Backend, CacheHandle, CacheLayer, Clock, Filter, Policy, Retention};
 use http::Request;
 use kit::{Answer, HttpOrigin, ManualClock, ok, status};
 use serde_json::Value;
@@ -213,6 +213,8 @@ async fn one_resource_is_shown_with_its_fields_and_the_beginning_of_its_body() {
     );
     let short = site.text(&["show", USERS, "--preview", "5"]);
     assert!(short.ends_with("  | {\"use\n  | ...\n"), "{short}");
+    let without = site.text(&["show", USERS, "--preview", "0"]);
+    assert!(without.ends_with("  body       13 B\n"), "{without}");
     let shown = site.json(&["show", "http://WWW.test:80"]);
     assert_eq!(shown.len(), 2);
     let mut previews: Vec<_> = shown
@@ -223,8 +225,31 @@ async fn one_resource_is_shown_with_its_fields_and_the_beginning_of_its_body() {
     assert_eq!(previews, ["hallo", "hello"]);
     let missing = failed(site.command(&["show", "http://www.test/none"]));
     assert_eq!(missing, "cachectl: nothing is stored for this URL\n");
-    let wrong = failed(site.command(&["show", "/users"]));
-    assert!(wrong.contains("write http://host/path"), "{wrong}");
+}
+
+const NO_URL: &str = "it is no URL; write http://host/path";
+
+#[tokio::test]
+async fn what_is_no_url_is_refused_by_every_command() {
+    let site = Site::filled().await;
+    let dump = site.path("cache.dump");
+    let dump = dump.to_str().expect("a path");
+    for url in ["notaurl", "www.test:80", "/users", "ftp://www.test/", "*"] {
+        for words in [
+            &["show", url][..],
+            &["why-stale", url],
+            &["list", "--url", url],
+            &["delete", "--yes", "--url", url],
+            &["mark-stale", "--yes", "--url", url],
+            &["set-ttl", "5min", "--yes", "--url", url],
+            &["watch", "--looks", "1", "--url", url],
+            &["copy", dump, "--url", url],
+        ] {
+            let wrong = failed(site.command(words));
+            assert!(wrong.contains(NO_URL), "{words:?}: {wrong}");
+        }
+    }
+    assert_eq!(site.urls().await.len(), 3);
 }
 
 #[tokio::test]
@@ -243,6 +268,87 @@ async fn why_something_is_stale_is_explained() {
     let because = fresh["because"][0].as_str().expect("text");
     assert!(because.starts_with("It is fresh for 1m 40s"), "{because}");
     assert_eq!(fresh["is_fresh"], true);
+}
+
+#[tokio::test]
+async fn what_is_said_of_ages_adds_up() {
+    let site = Site::empty().await;
+    let start = humantime::format_rfc3339_millis(site.clock.now()).to_string();
+    assert_eq!(start, "2026-05-28T20:26:40.300Z");
+    site.clock.advance(Duration::from_millis(400));
+    let answer = ok("news").cache_control("max-age=1, stale-while-revalidate=1");
+    let answer = answer.with("date", "Thu, 28 May 2026 20:26:40 GMT");
+    site.put("http://www.test/news", &[], answer).await;
+    for (wait, lines) in [
+        (
+            200,
+            [
+                "It is fresh for 100ms: its age of 900ms is below its lifetime of 1s.",
+                "with an age of 700ms, 200ms ago.",
+                "while it is validated, for 1s still.",
+            ],
+        ),
+        (
+            500,
+            [
+                "It has been stale for 400ms: its age of 1s 400ms has reached its lifetime of 1s.",
+                "with an age of 700ms, 700ms ago.",
+                "while it is validated, for 600ms still.",
+            ],
+        ),
+        (
+            99_500,
+            [
+                "It has been stale for 1m 39s: its age of 1m 40s has reached its lifetime of 1s.",
+                "with an age of 0s, 1m 40s ago.",
+                "while it is validated for 1s, which are over.",
+            ],
+        ),
+    ] {
+        site.clock.advance(Duration::from_millis(wait));
+        let text = site.text(&["why-stale", "http://www.test/news"]);
+        for line in lines {
+            assert!(text.contains(line), "{line:?} is not in\n{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_fresh_or_kept_without_end_is_told_in_sentences() {
+    let site = Site::filled().await;
+    let gone = "http://www.test/gone";
+    site.text(&["set-ttl", "500000years", "--url", gone, "--yes"]);
+    let said = [
+        site.text(&["show", gone]),
+        site.text(&["why-stale", gone]),
+        site.text(&["list", "--status", "404"]),
+    ];
+    for (text, line) in [
+        (&said[0], "\n  freshness  fresh for over 1000 years\n"),
+        (&said[0], "\n  kept until after the year 9999\n"),
+        (
+            &said[1],
+            "It is fresh for over 1000 years: its age of 1m 40s is below its lifetime of over 1000 years.",
+        ),
+        (&said[1], "It is kept until after the year 9999."),
+        (&said[2], "  fresh for over 1000 years  "),
+    ] {
+        assert!(text.contains(line), "{line:?} is not in\n{text}");
+    }
+    assert_eq!(site.json(&["show", gone])[0]["kept_until"], Value::Null);
+
+    let backend = RedisBackend::connect(&site.server.url()).await;
+    let layer = CacheLayer::new(backend.expect("a backend")).clock(site.clock.clone());
+    let layer = layer.policy(Policy::private().retention(Retention::Forever));
+    let request = Request::get("http://www.test/kept").body(());
+    let request = request.expect("a request");
+    let handle = layer.handle();
+    let put = handle.put(&request, ok("kept").max_age(60).response());
+    put.await.expect("stored");
+    let text = site.text(&["show", "http://www.test/kept"]);
+    assert!(text.contains("\n  kept       for ever\n"), "{text}");
+    let text = site.text(&["why-stale", "http://www.test/kept"]);
+    assert!(text.contains("It is kept until it is replaced or evicted."));
 }
 
 #[tokio::test]
@@ -397,7 +503,7 @@ async fn a_store_is_warmed_from_a_list_of_urls() {
     std::fs::write(&list, "no url").expect("written");
     let output = warm(&[]);
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(errors.contains("line 1: \"no url\""), "{errors}");
+    assert_eq!(errors, format!("cachectl: line 1: \"no url\": {NO_URL}\n"));
     let urls = site.handle.urls(Filter::all()).await.expect("URLs");
     assert_eq!(urls.into_iter().collect::<Vec<_>>(), [origin.uri("/one")]);
 }
