@@ -42,17 +42,16 @@ enum Store {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1);
-    let store = match (arguments.next().as_deref(), arguments.next()) {
-        (None, _) => Store::Memory,
-        (Some("--redis"), Some(url)) => Store::Redis(url),
-        (Some("--embedded-redis"), None) => Store::EmbeddedRedis,
-        (Some("--help" | "-h"), _) => {
-            print!("{HELP}");
-            return ExitCode::SUCCESS;
-        }
-        (Some(other), _) => {
-            eprintln!("quickstart: {other} is no option, or lacks its value; see --help");
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if let ["--help" | "-h", ..] = arguments[..] {
+        print!("{HELP}");
+        return ExitCode::SUCCESS;
+    }
+    let store = match Store::chosen(&arguments) {
+        Ok(store) => store,
+        Err(problem) => {
+            eprintln!("quickstart: {problem}; see --help");
             return ExitCode::from(2);
         }
     };
@@ -61,6 +60,22 @@ async fn main() -> ExitCode {
         Err(error) => {
             eprintln!("quickstart: {}", explain(&*error));
             ExitCode::FAILURE
+        }
+    }
+}
+
+impl Store {
+    fn chosen(arguments: &[&str]) -> Result<Self, String> {
+        match arguments {
+            [] => Ok(Self::Memory),
+            ["--redis", url] => Ok(Self::Redis((*url).to_owned())),
+            ["--embedded-redis"] => Ok(Self::EmbeddedRedis),
+            ["--redis"] => Err("--redis lacks its URL".to_owned()),
+            ["--embedded-redis", more, ..] => {
+                Err(format!("--embedded-redis has no value; leave out {more}"))
+            }
+            ["--redis", _, more, ..] => Err(format!("--redis has one value; leave out {more}")),
+            [other, ..] => Err(format!("{other} is no option")),
         }
     }
 }

@@ -15,7 +15,7 @@ pub(crate) struct Row<'a> {
 
 pub(crate) fn title() {
     println!(
-        "{:<33} {:<6} {:<13} {:>5} {:>9}  {:<39} WHY",
+        "{:<36} {:<6} {:<13} {:>5} {:>9}  {:<39} WHY",
         "REQUEST", "STATUS", "OUTCOME", "AGE", "TIME", "BODY"
     );
 }
@@ -31,7 +31,7 @@ pub(crate) fn row(row: &Row<'_>) {
         .age
         .map_or_else(|| "-".to_owned(), |age| format!("{} s", age.as_secs()));
     println!(
-        "{:<33} {:<6} {:<13} {:>5} {:>6} µs  {:<39} {}",
+        "{:<36} {:<6} {:<13} {:>5} {:>6} µs  {:<39} {}",
         request,
         row.status.as_u16(),
         row.info.outcome,
