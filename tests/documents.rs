@@ -212,15 +212,7 @@ fn find_shown(place: &str, fragment: Option<&str>, code: &str) -> Result<(), Str
 #[test]
 fn every_reason_is_asserted_by_a_test() {
     let reasons = read(&root().join("crates/cache-core/src/reason.rs"));
-    let (_, variants) = reasons.split_once("pub enum Reason {").expect("the enum");
-    let (variants, _) = variants.split_once("\n}").expect("its end");
-    let variants: Vec<_> = variants
-        .lines()
-        .filter_map(|line| line.trim().strip_suffix(','))
-        .filter(|name| !name.contains(' '))
-        .collect();
-    assert!(variants.len() > 40, "{variants:?}");
-
+    let variants = reasons_of(&reasons);
     let tests = sources(&root().join("tests"));
     let is_asserted = |reason: &str| {
         let name = format!("Reason::{reason}");
@@ -240,6 +232,112 @@ fn every_reason_is_asserted_by_a_test() {
         problems.add_if(why.is_empty(), &name, "it does not say why");
     }
     problems.are_none();
+}
+
+#[test]
+fn the_page_of_events_has_every_reason_and_its_text() {
+    let source = read(&root().join("crates/cache-core/src/reason.rs"));
+    let (_, texts) = source.split_once("pub fn explain").expect("the texts");
+    let expected: Vec<_> = reasons_of(&source)
+        .into_iter()
+        .map(|name| {
+            let arm = format!("Self::{name} =>");
+            let (_, after) = texts.split_once(&arm).expect("an arm");
+            let text = after.split('"').nth(1).expect("a text");
+            format!("| `{name}` | {text} |")
+        })
+        .collect();
+    assert_eq!(table("docs/events.md", "| reason | text |"), expected);
+}
+
+#[test]
+fn the_page_of_events_has_every_metric() {
+    let source = read(&root().join("crates/cache-tower/src/metrics.rs"));
+    let rows: Vec<_> = source
+        .lines()
+        .filter_map(|line| line.strip_prefix("/// "))
+        .filter(|line| line.starts_with("| `http_cache_"))
+        .collect();
+    let on_page = table("docs/events.md", "| name | kind | labels | |");
+    assert_eq!(on_page, rows);
+    let counted = source.split("\"http_cache_").skip(1);
+    let counted = counted.filter_map(|after| after.split('"').next());
+    let mut problems = Problems::default();
+    for name in counted {
+        let row = format!("| `http_cache_{name}` |");
+        let is_there = rows.iter().any(|line| line.starts_with(&row));
+        problems.add_if(!is_there, &name, "it has no row");
+    }
+    problems.are_none();
+}
+
+/// The crates that are used by others.
+const CRATES: [&str; 8] = [
+    "cache-codec",
+    "cache-core",
+    "cache-memory",
+    "cache-redis",
+    "cache-reqwest",
+    "cache-testing",
+    "cache-tower",
+    "cachectl",
+];
+
+#[test]
+fn the_readme_has_every_feature_and_the_defaults() {
+    let (mut found, mut expected) = (Vec::new(), Vec::new());
+    let mut of = String::new();
+    for row in table("README.md", "| crate | feature | what it turns on |") {
+        let cells: Vec<_> = row.trim_matches('|').split(" | ").collect();
+        let named = quoted(cells[0]).next().map(str::to_owned);
+        of = named.unwrap_or(of);
+        let is_default = cells[1].contains("(default)");
+        found.extend(quoted(cells[1]).map(|name| (of.clone(), name.to_owned(), is_default)));
+    }
+    for name in CRATES {
+        let path = root().join("crates").join(name).join("Cargo.toml");
+        let manifest = read(&path);
+        let Some((_, features)) = manifest.split_once("\n[features]\n") else {
+            continue;
+        };
+        let features = features.split("\n[").next().unwrap_or_default();
+        let features = features.lines().filter_map(|line| line.split_once(" = "));
+        let mut defaults = "";
+        for (feature, turns_on) in features {
+            match feature {
+                "default" => defaults = turns_on,
+                _ => {
+                    let is_default = defaults.contains(&format!("\"{feature}\""));
+                    expected.push((name.to_owned(), feature.to_owned(), is_default));
+                }
+            }
+        }
+    }
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected);
+}
+
+/// The rows of a table.
+fn table(page: &str, head: &str) -> Vec<String> {
+    let text = read(&root().join(page));
+    let mut lines = text.lines().skip_while(|line| *line != head);
+    assert!(lines.next().is_some(), "{page} has no table {head}");
+    let rows = lines.skip(1).take_while(|line| line.starts_with('|'));
+    rows.map(str::to_owned).collect()
+}
+
+/// The names of all reasons.
+fn reasons_of(source: &str) -> Vec<&str> {
+    let (_, variants) = source.split_once("pub enum Reason {").expect("the enum");
+    let (variants, _) = variants.split_once("\n}").expect("its end");
+    let variants: Vec<_> = variants
+        .lines()
+        .filter_map(|line| line.trim().strip_suffix(','))
+        .filter(|name| !name.contains(' '))
+        .collect();
+    assert!(variants.len() > 40, "{variants:?}");
+    variants
 }
 
 /// A row of a table in `docs/rfc9111.md`.
