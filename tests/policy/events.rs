@@ -581,3 +581,20 @@ mod counters {
         assert_eq!(found, expected);
     }
 }
+
+#[tokio::test]
+async fn where_responses_say_nothing_that_is_so_of_our_own_as_well() {
+    let layer = CacheLayer::new(MemoryBackend::default()).cache_info(false);
+    let mut request = http::Request::get("http://origin.test/")
+        .body(http_body_util::Full::<bytes::Bytes>::default())
+        .expect("a request");
+    request
+        .extensions_mut()
+        .insert(cache_core::CacheMode::OnlyIfCached);
+    let client = tower::Layer::layer(&layer, kit::Origin::new());
+    let answer = tower::ServiceExt::oneshot(client, request);
+    let response = answer.await.expect("a response");
+    assert_eq!(response.status(), 504);
+    let info = response.extensions().get::<cache_core::CacheInfo>();
+    assert!(info.is_none());
+}

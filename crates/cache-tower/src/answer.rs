@@ -73,7 +73,7 @@ impl Engine {
         *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
         let storing = Storing::Refused(Reason::OnlyIfCached);
         // Without a member of `Cache-Status`: it is made of nothing stored (RFC 9211 §2).
-        conclude(
+        self.explain(
             response,
             CacheInfo::unstored(Outcome::Unsatisfiable, reason, storing),
         )
@@ -87,7 +87,7 @@ impl Engine {
         response.headers_mut().insert(RETRY_AFTER, after);
         let reason = Reason::BackendUnavailable;
         let info = CacheInfo::unstored(Outcome::Unsatisfiable, reason, Storing::Refused(reason));
-        conclude(response, info)
+        self.explain(response, info)
     }
 
     /// Says what happened, to the caller and to the log, and where it is wanted in a field.
@@ -98,28 +98,21 @@ impl Engine {
                 .headers_mut()
                 .append(CACHE_STATUS, info.cache_status(name));
         }
-        if self.has_info || watch::is_heard(self) {
-            conclude(response, info)
-        } else {
-            log(&info);
-            response
-        }
+        self.explain(response, info)
     }
-}
 
-/// Says what happened, to the caller and to the log.
-fn conclude<B>(mut response: Response<B>, info: CacheInfo) -> Response<B> {
-    log(&info);
-    response.extensions_mut().insert(info);
-    response
-}
-
-fn log(info: &CacheInfo) {
-    debug!(
-        outcome = info.outcome.as_str(),
-        reason = info.reason.explain(),
-        stored = info.is_stored()
-    );
+    /// The same, but for the field.
+    fn explain<B>(&self, mut response: Response<B>, info: CacheInfo) -> Response<B> {
+        debug!(
+            outcome = info.outcome.as_str(),
+            reason = info.reason.explain(),
+            stored = info.is_stored()
+        );
+        if self.has_info || watch::is_heard(self) {
+            response.extensions_mut().insert(info);
+        }
+        response
+    }
 }
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");

@@ -18,6 +18,10 @@ use crate::service::Cache;
 /// Puts a [`Cache`] around a service.
 ///
 /// What the layer makes, and what clones of it make, shares one store and one state.
+///
+/// Requests that are under way together, a store that takes its time and work in the background need a Tokio
+/// runtime with its timer on ([`enable_time`](tokio::runtime::Builder::enable_time)); without a runtime each
+/// request goes its own way.
 #[derive(Debug, Clone)]
 pub struct CacheLayer {
     live: Arc<Live>,
