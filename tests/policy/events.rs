@@ -588,9 +588,7 @@ async fn where_responses_say_nothing_that_is_so_of_our_own_as_well() {
     let mut request = http::Request::get("http://origin.test/")
         .body(http_body_util::Full::<bytes::Bytes>::default())
         .expect("a request");
-    request
-        .extensions_mut()
-        .insert(cache_core::CacheMode::OnlyIfCached);
+    request.extensions_mut().insert(CacheMode::OnlyIfCached);
     let client = tower::Layer::layer(&layer, kit::Origin::new());
     let answer = tower::ServiceExt::oneshot(client, request);
     let response = answer.await.expect("a response");
