@@ -99,7 +99,9 @@ impl Distrust {
         let mut untold: Vec<_> = untold
             .map(|(key, invalid)| (key.clone(), invalid.before))
             .collect();
-        untold.sort_by_key(|(_, before)| *before);
+        untold.sort_unstable_by(|(key, before), (other, others)| {
+            before.cmp(others).then_with(|| key.cmp(other))
+        });
         (!untold.is_empty()).then_some(untold)
     }
 
