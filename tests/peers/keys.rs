@@ -259,3 +259,20 @@ fn what_the_store_returns_for_another_key_is_not_believed() {
         cache.request(other).origin_fails().error();
     }
 }
+
+#[test]
+fn a_host_field_with_the_default_port_names_the_same_host() {
+    let mut cache = Scenario::private();
+    cache
+        .get("http://a.test/")
+        .with("host", "a.test:80")
+        .origin(ok("one").max_age(60))
+        .miss();
+    cache.get("http://a.test:80/").with("host", "a.test").hit();
+    cache.get("http://a.test/").hit();
+    cache
+        .get("http://a.test/")
+        .with("host", "a.test:443")
+        .origin(ok("two"))
+        .miss();
+}

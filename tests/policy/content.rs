@@ -323,3 +323,20 @@ async fn content_is_readable_neither_in_keys_nor_in_what_is_shown() {
     assert!(!key.windows(6).any(|window| window == b"hunter"));
     assert!(!format!("{head:?} {asked:?}").contains("hunter"));
 }
+
+#[tokio::test]
+async fn filters_of_what_is_stored_see_the_content() {
+    let policy = Policy::private()
+        .key_content(content())
+        .filter_storing(|request, _| {
+            let content = request.content.cloned().expect("the content");
+            !content.into_bytes().starts_with(b"secret")
+        });
+    let cache = CacheLayer::new(MemoryBackend::default()).policy(policy);
+    let client = ContentLayer::new(content()).layer(cache.layer(service_fn(echo)));
+    for (content, is_stored) in [("open", true), ("secret", false)] {
+        send(&client, request("QUERY", TEXT, content)).await;
+        let (info, _) = send(&client, request("QUERY", TEXT, content)).await;
+        assert_eq!(info.is_hit(), is_stored, "{content}");
+    }
+}

@@ -559,3 +559,52 @@ fn parameters_that_a_rule_for_get_ignores_are_ignored_for_head_and_where_it_is_i
     cache.send("POST", "/?utm_a=1").origin(ok("")).bypass();
     cache.get("/?utm_a=1").origin(ok("two").max_age(60)).miss();
 }
+
+/// What is stored is the answer to a GET, also where a HEAD freshens it, or a POST is answered with it.
+#[test]
+fn a_rule_for_get_holds_for_what_a_head_or_a_post_leaves_for_get() {
+    let tenant = HeaderName::from_static("x-tenant");
+    let rules = || {
+        let rule = Rule::any().method(Method::GET).vary_on([tenant.clone()]);
+        [rule.max_ttl(Duration::from_secs(30))]
+    };
+    let mut cache = with(rules());
+    let answer = || ok("alice").max_age(10).etag("\"1\"");
+    cache
+        .get("/")
+        .with("x-tenant", "alice")
+        .origin(answer())
+        .miss();
+    cache.wait(11);
+    let fresh = ok("").max_age(1000).etag("\"1\"");
+    cache
+        .send("HEAD", "/")
+        .with("x-tenant", "alice")
+        .origin(fresh)
+        .revalidated();
+    cache
+        .get("/")
+        .with("x-tenant", "bob")
+        .origin(ok("bob"))
+        .miss();
+    cache.get("/").with("x-tenant", "alice").hit().body("alice");
+    cache.wait(31);
+    cache
+        .get("/")
+        .with("x-tenant", "alice")
+        .origin(answer())
+        .miss();
+
+    let mut cache = with(rules());
+    let made = ok("alice").max_age(60).with("content-location", "/");
+    cache
+        .send("POST", "/")
+        .with("x-tenant", "alice")
+        .origin(made)
+        .miss();
+    cache
+        .get("/")
+        .with("x-tenant", "bob")
+        .origin(ok("bob"))
+        .miss();
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use cache_core::{CacheInfo, Outcome, Policy};
+use cache_core::{CacheInfo, Outcome, Policy, Retention};
 use cache_memory::MemoryBackend;
 use cache_tower::{Cache, CacheBody, CacheLayer, Clock, Filter, SystemClock};
 use http::{Method, Request, Response};
@@ -152,5 +152,44 @@ async fn what_was_stored_before_the_clock_was_set_back_is_stale() {
         origin.answers(ok("two").max_age(3600));
         let (seen, response) = after.get().await;
         assert_eq!((seen, &**response.body()), (outcome, body.as_bytes()));
+    }
+}
+
+/// What is changed by hand while the clock is behind holds when it has caught up, too.
+#[tokio::test]
+async fn what_is_made_stale_or_fresh_before_the_clock_caught_up_is_so_afterwards() {
+    let hour = Duration::from_secs(3600);
+    for is_fresh in [false, true] {
+        let start = ManualClock::new().now();
+        let backend = Arc::new(MemoryBackend::default());
+        let origin = Origin::new();
+        let at = |later: Duration| {
+            let clock = ManualClock::at(start + later);
+            let policy = Policy::private().retention(Retention::Forever);
+            let layer = CacheLayer::new(backend.clone()).policy(policy);
+            let layer = layer.clock(clock.clone());
+            Scene {
+                cache: layer.layer(origin.clone()),
+                clock,
+                origin: origin.clone(),
+                layer,
+            }
+        };
+        origin.answers(ok("one").max_age(3 * 3600));
+        assert_eq!(at(hour).get().await.0, Outcome::Miss);
+        let handle = at(Duration::ZERO).layer.handle();
+        let changed = match is_fresh {
+            true => handle.set_ttl(Filter::all(), 2 * hour).await,
+            false => handle.mark_stale(Filter::all()).await,
+        };
+        assert_eq!(changed.expect("done").done, 1);
+        if is_fresh {
+            let (outcome, response) = at(hour).get().await;
+            assert_eq!(outcome, Outcome::Hit);
+            assert_eq!(response.headers()["age"], "3600");
+        }
+        origin.answers(ok("two"));
+        let later = if is_fresh { 2 * hour } else { hour };
+        assert_eq!(at(later).get().await.0, Outcome::Miss);
     }
 }

@@ -173,30 +173,39 @@ impl StoredHead {
         self.part.as_ref()
     }
 
-    /// Its age (RFC 9111 §4.2.3: `current_age`). Of one that arrived later than now, by more than clocks of
-    /// several machines differ, nobody knows: the clock was set back, and it counts as of any age.
+    /// Its age (RFC 9111 §4.2.3: `current_age`), as far as it is known: of one that arrived later than now,
+    /// that which it had on arrival.
     #[must_use]
     #[inline]
     pub fn age(&self, now: SystemTime) -> Duration {
-        let resident = match now.duration_since(self.received_at) {
-            Ok(resident) => resident,
-            Err(early) if early.duration() <= CLOCK_SKEW => Duration::ZERO,
-            Err(_) => Duration::MAX,
-        };
-        self.freshness.initial_age.saturating_add(resident)
+        self.freshness
+            .initial_age
+            .saturating_add(elapsed(self.received_at, now))
     }
 
-    /// How long it is still fresh; zero: it is stale (RFC 9111 §4.2).
+    /// How long it is still fresh; zero: it is stale (RFC 9111 §4.2), or arrived later than now, by more than
+    /// clocks of several machines differ. Then the clock was set back, and nobody knows its age.
     #[must_use]
     #[inline]
     pub fn remaining(&self, now: SystemTime) -> Duration {
-        self.freshness.lifetime.saturating_sub(self.age(now))
+        match self.has_known_age(now) {
+            true => self.freshness.lifetime.saturating_sub(self.age(now)),
+            false => Duration::ZERO,
+        }
     }
 
-    /// How long it has been stale; zero: it is fresh, or just became stale.
+    /// How long it has been stale; zero: it is fresh, or just became stale. For ever, where nobody knows its
+    /// age.
     #[must_use]
     pub fn stale_for(&self, now: SystemTime) -> Duration {
-        self.age(now).saturating_sub(self.freshness.lifetime)
+        match self.has_known_age(now) {
+            true => self.age(now).saturating_sub(self.freshness.lifetime),
+            false => Duration::MAX,
+        }
+    }
+
+    fn has_known_age(&self, now: SystemTime) -> bool {
+        elapsed(now, self.received_at) <= CLOCK_SKEW
     }
 
     /// The same response, stale from `now` on, but kept as long as before: what a soft purge leaves.
@@ -204,6 +213,7 @@ impl StoredHead {
     #[must_use]
     pub fn stale_from(&self, now: SystemTime) -> Self {
         let mut head = self.clone();
+        head.received_at = head.received_at.min(now);
         head.freshness.lifetime = head.freshness.lifetime.min(self.age(now));
         head
     }
@@ -213,6 +223,7 @@ impl StoredHead {
     #[must_use]
     pub fn fresh_for(&self, lifetime: Duration, now: SystemTime) -> Self {
         let mut head = self.clone();
+        head.received_at = head.received_at.min(now);
         let freshness = &mut head.freshness;
         let fresh_before = freshness.lifetime.saturating_sub(freshness.initial_age);
         freshness.retain_until = freshness.retain_until.and_then(|until| {

@@ -115,7 +115,10 @@ impl Begin {
         };
         if !is_get && !is_head && !is_keyed {
             return Self::Unsafe(Unsafe {
-                asked: Box::new(ask(request, key, directives, now)),
+                asked: Box::new(Asked {
+                    is_unsafe: true,
+                    ..ask(request, key, directives, now)
+                }),
                 is_disabled: request.is_disabled(),
             });
         }
@@ -185,6 +188,8 @@ fn ask(
         mode: request.mode,
         read_only: request.read_only,
         options: request.options.cloned().map(Box::new),
+        content: request.content.cloned(),
+        is_unsafe: false,
         asked_at,
     }
 }

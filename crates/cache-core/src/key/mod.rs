@@ -26,7 +26,7 @@ pub use secret::Secret;
 use secret::truncate;
 
 mod target;
-use target::Target;
+use target::{Target, default_port};
 
 /// The key of a resource: everything but what `Vary` adds.
 ///
@@ -111,7 +111,10 @@ impl PrimaryKey {
         };
         // A client may name another host than the one it connects to; the origin believes `Host`.
         let other_host = host
-            .filter(|host| request.uri.authority().is_some() && !target.is_named_by(host))
+            .filter(|host| {
+                request.uri.authority().is_some()
+                    && !target.is_named_by(host, default_port(request.uri))
+            })
             .unwrap_or_default();
         let user = partition::user_information(policy, &target);
         let partition = policy.partition.of(policy, request, fields);

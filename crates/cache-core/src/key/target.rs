@@ -1,5 +1,6 @@
 //! Whom a request is for.
 
+use http::Uri;
 use http::header::{HOST, HeaderMap};
 use http::uri::Authority;
 
@@ -55,17 +56,27 @@ impl<'a> Target<'a> {
     }
 
     /// Whether a `Host` field names this target, and so says nothing new.
-    pub(super) fn is_named_by(&self, host: &[u8]) -> bool {
+    pub(super) fn is_named_by(&self, host: &[u8], default_port: Option<u16>) -> bool {
+        let port_of = |target: &Target<'_>| target.port.filter(|port| Some(*port) != default_port);
         let is_same = |named: Target<'_>| {
             named.user.is_none()
                 && named.host.eq_ignore_ascii_case(self.host)
-                && named.port == self.port
+                && port_of(&named) == port_of(self)
         };
         match Target::plain(host) {
             Some(named) => is_same(named),
             None => Authority::try_from(host)
                 .is_ok_and(|authority| Target::parsed(&authority).is_some_and(is_same)),
         }
+    }
+}
+
+/// The port of a URI that names none (RFC 9110 §4.2).
+pub(super) fn default_port(uri: &Uri) -> Option<u16> {
+    match uri.scheme_str() {
+        Some("http") => Some(80),
+        Some("https") => Some(443),
+        _ => None,
     }
 }
 

@@ -76,7 +76,7 @@ impl<'a> Terms<'a> {
 
     fn with(mut self, rules: &Rules, asked: &Asked, received: &Received<'_>) -> Self {
         let is_error = is_error(received.status);
-        let request = asked.head();
+        let request = asked.read();
         let response = ResponseHead::new(received.status, received.version, received.headers);
         let mut first = Actions::default();
         for rule in rules.matching(&request, &response) {

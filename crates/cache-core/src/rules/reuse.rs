@@ -179,6 +179,14 @@ pub(crate) fn stand_in(
     }
 }
 
+impl Failure {
+    /// What a response with this status code is (RFC 5861 §4), if it is a failure.
+    #[must_use]
+    pub fn of(status: StatusCode) -> Option<Self> {
+        is_error(status).then_some(Self::ErrorResponse)
+    }
+}
+
 /// The errors of RFC 5861 §4.
 pub(crate) fn is_error(status: StatusCode) -> bool {
     matches!(status.as_u16(), 500 | 502 | 503 | 504)

@@ -14,6 +14,7 @@ use crate::header::cache_control::{RequestDirectives, ResponseDirectives};
 use crate::header::range::{self, ByteRange, Part};
 use crate::header::{connection, date};
 use crate::key::PrimaryKey;
+use crate::keying::RequestContent;
 use crate::mode::CacheMode;
 use crate::options::CacheOptions;
 use crate::policy::{Policy, Terms};
@@ -34,6 +35,9 @@ pub(crate) struct Asked {
     pub(crate) mode: CacheMode,
     pub(crate) read_only: bool,
     pub(crate) options: Option<Box<CacheOptions>>,
+    pub(crate) content: Option<RequestContent>,
+    /// It may change something at the origin; what is stored of its answer is for a GET.
+    pub(crate) is_unsafe: bool,
     pub(crate) asked_at: SystemTime,
 }
 
@@ -47,8 +51,19 @@ impl Asked {
             mode: self.mode,
             read_only: self.read_only,
             options: self.options.as_deref(),
-            content: None,
-            has_content: false,
+            content: self.content.as_ref(),
+            has_content: self.content.is_some(),
+        }
+    }
+
+    /// The request that what is stored is an answer to: a GET, also for a HEAD.
+    pub(crate) fn read(&self) -> RequestHead<'_> {
+        match self.is_unsafe || self.method == Method::HEAD {
+            true => RequestHead {
+                method: &Method::GET,
+                ..self.head()
+            },
+            false => self.head(),
         }
     }
 }

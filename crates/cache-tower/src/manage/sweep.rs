@@ -119,7 +119,7 @@ impl Action {
                     }
                     is_new
                 }
-                Self::MarkStale if head.remaining(now).is_zero() => false,
+                Self::MarkStale if head.freshness().lifetime <= head.age(now) => false,
                 Self::MarkStale => freshen(handle, listed, |head| head.stale_from(now)).await?,
                 Self::SetTtl(ttl) => {
                     freshen(handle, listed, |head| head.fresh_for(*ttl, now)).await?
