@@ -311,3 +311,11 @@ async fn dropping_the_layer_and_other_services_of_it_ends_no_background_work() {
     let response = soon(cache.call(get("/"))).await.expect("a response");
     assert_eq!(text(response).await, "two");
 }
+
+#[test]
+fn an_error_that_is_none_of_rfc_5861_spares_no_origin() {
+    let mut cache = stale(Policy::private(), &["max-age=60, stale-if-error=600"]);
+    for _ in 0..2 {
+        cache.get("/").origin(status(501)).miss().status(501);
+    }
+}

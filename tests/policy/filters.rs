@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cache_core::{CacheMode, Policy, Reason};
+use cache_memory::MemoryBackend;
 use kit::{Scenario, ok, status};
 
 #[test]
@@ -149,4 +150,14 @@ fn what_turns_out_not_to_be_stored_takes_the_place_of_what_is() {
             .miss();
         cache.get("/").origin(ok("newer").max_age(60)).miss();
     }
+}
+
+#[test]
+fn a_store_that_does_not_take_it_in_the_end_does_not_keep_what_it_was_to_replace() {
+    let backend = MemoryBackend::with_capacity(64 << 10).expect("room");
+    let mut cache = Scenario::over(Policy::private(), backend);
+    cache.get("/").origin(ok("old").max_age(60)).miss();
+    let new = ok("").max_age(60).chunk(vec![0; 58_970]);
+    cache.get("/").mode(CacheMode::NoCache).origin(new).miss();
+    cache.get("/").origin(ok("newer").max_age(60)).miss();
 }

@@ -350,3 +350,40 @@ async fn an_invalidation_that_fails_late_does_not_undo_what_is_known_of_a_later_
     sleep(Duration::from_secs(6)).await;
     assert_eq!(gives(&mut scene, "after").await, "after");
 }
+
+/// hyper drops the response when its client hangs up.
+#[tokio::test(start_paused = true)]
+async fn a_change_whose_caller_leaves_while_the_store_is_told_is_told_of_all_the_same() {
+    let store = Store::later();
+    store.set(
+        Operation::Invalidate,
+        Fault::Takes(Duration::from_millis(20)),
+    );
+    let mut scene = Scene::over(store);
+    let targets = ["/", "/new", "/other"];
+    for target in targets {
+        let first = scene.fetch(get(target));
+        scene.asked().await.answer(fresh("one"));
+        got(first).await;
+    }
+    let changing = with(
+        with_method(get("/"), Method::POST),
+        "authorization",
+        "alice",
+    );
+    let change = scene.fetch(changing);
+    let made = status(201)
+        .with("location", "/new")
+        .with("content-location", "/other");
+    scene.asked().await.answer(made);
+    sleep(Duration::from_millis(5)).await;
+    change.abort();
+    sleep(Duration::from_secs(1)).await;
+    for target in targets {
+        assert_eq!(
+            scene.stored(get(target)).await,
+            Outcome::Unsatisfiable,
+            "{target}"
+        );
+    }
+}

@@ -71,6 +71,14 @@ impl Capture {
         self
     }
 
+    fn note_publishing(&mut self, published: &Result<(), BackendError>) {
+        let (key, bytes) = (self.key.take(), self.length);
+        self.engine.note_publishing(key, bytes, published);
+        if published.is_err() {
+            self.give_up(Reason::BackendUnavailable);
+        }
+    }
+
     /// The body is not one that is stored.
     fn give_up(&mut self, reason: Reason) {
         self.tell_not_stored(reason);
@@ -78,12 +86,7 @@ impl Capture {
             return;
         };
         let engine = self.engine.clone();
-        let now = engine.clock.now();
-        let mut removing = Box::pin(async move {
-            let mut budget = Budget::new(engine.backend_timeout);
-            let work = Work::Remove(*entry);
-            engine.see_to(work, &mut budget, now).await;
-        });
+        let mut removing = Box::pin(async move { engine.remove_replaced(*entry).await });
         let waker = Waker::noop();
         if removing
             .as_mut()
@@ -185,28 +188,27 @@ impl Capture {
         let trailers = trailers
             .and_then(|trailers| self.engine.policy.stored_trailers(&self.headers, trailers));
         let mut publishing = match writer.publish(trailers) {
-            Answer::Now(published) => {
-                let (key, bytes) = (self.key.take(), self.length);
-                return self.engine.note_publishing(key, bytes, &published);
-            }
+            Answer::Now(published) => return self.note_publishing(&published),
             Answer::Later(publishing) => publishing,
         };
         match publishing.as_mut().poll(cx) {
-            Poll::Ready(published) => {
-                let (key, bytes) = (self.key.take(), self.length);
-                self.engine.note_publishing(key, bytes, &published);
-            }
+            Poll::Ready(published) => self.note_publishing(&published),
             Poll::Pending => {
                 let Some(place) = self.engine.background.place() else {
                     debug!("not stored: too much is being stored already");
-                    self.tell_not_stored(Reason::BackendUnavailable);
+                    self.give_up(Reason::BackendUnavailable);
                     return;
                 };
                 let publishing = within(self.engine.backend_timeout, "publishing", publishing);
                 let engine = self.engine.clone();
                 let (key, bytes) = (self.key.take(), self.length);
+                let replaced = self.replaced.take();
                 let task = self.engine.background.spawn(async move {
-                    engine.note_publishing(key, bytes, &publishing.await);
+                    let published = publishing.await;
+                    engine.note_publishing(key, bytes, &published);
+                    if let (Err(_), Some(entry)) = (published, replaced) {
+                        engine.remove_replaced(*entry).await;
+                    }
                     drop((kept, place));
                 });
                 // Without a runtime nobody waits for the answer.
@@ -226,6 +228,14 @@ impl Drop for Capture {
 }
 
 impl Engine {
+    /// Removes what a response takes the place of that is not stored itself; not another that has come
+    /// meanwhile.
+    async fn remove_replaced(&self, entry: Entry) {
+        let mut budget = Budget::new(self.backend_timeout);
+        let now = self.clock.now();
+        self.see_to(Work::Remove(entry), &mut budget, now).await;
+    }
+
     /// Takes note of how publishing ended, and tells those who listen.
     fn note_publishing(
         &self,

@@ -127,4 +127,4 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 const KEPT: Duration = Duration::from_secs(60);
 
 /// More keys than this are not remembered one by one.
-const MOST_KEYS: usize = 1024;
+const MOST_KEYS: usize = 1 << 14;

@@ -3,6 +3,7 @@
 use std::collections::hash_map::RandomState;
 use std::future::poll_fn;
 use std::hash::BuildHasher;
+use std::mem;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -10,8 +11,8 @@ use std::time::{Duration, SystemTime};
 
 use cache_core::{
     AfterForward, AfterLookup, Backend, BackendError, Begin, CacheInfo, CacheName, Candidates,
-    Entry, Failure, Forward, Judgement, Lookup, Outcome, Policy, Reason, RequestHead, Reuse,
-    StoredHead, Storing, Token, Unsafe, Upkeep,
+    Entry, Failure, Forward, Judgement, Lookup, Outcome, Policy, PrimaryKey, Reason, RequestHead,
+    Reuse, StoredHead, Storing, Token, Unsafe, Upkeep,
 };
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
@@ -532,8 +533,8 @@ impl<S> Exchange<S> {
         };
         let now = self.engine.clock.now();
         let status = Some(response.status());
-        if response.status().is_server_error() {
-            self.engine.spare_origin(token, Failure::ErrorResponse, now);
+        if let Some(failure) = Failure::of(response.status()) {
+            self.engine.spare_origin(token, failure, now);
         }
         match forward.next(&self.engine.policy, (&response).into(), now) {
             AfterForward::Store(head, replaced) => {
@@ -608,11 +609,7 @@ impl<S> Exchange<S> {
             [] => Reason::Method,
             _ => Reason::Invalidated,
         };
-        for key in after.invalidate {
-            self.engine
-                .see_to(Work::Invalidate(key), &mut self.budget, now)
-                .await;
-        }
+        self.invalidate(after.invalidate, now).await;
         let status = Some(response.status());
         Ok(match after.store {
             Some(head) => {
@@ -626,6 +623,33 @@ impl<S> Exchange<S> {
                 .engine
                 .pass(response, Outcome::Bypass, why, Reason::Method),
         })
+    }
+
+    /// Invalidates all of them, also where the caller goes away meanwhile.
+    async fn invalidate(&mut self, keys: Vec<PrimaryKey>, now: SystemTime) {
+        for key in &keys {
+            self.engine.flights.close(key);
+        }
+        let engine = self.engine.clone();
+        let mut budget = mem::replace(&mut self.budget, Budget::new(Duration::ZERO));
+        let mut invalidating = Box::pin(async move {
+            for key in keys {
+                let work = Work::Invalidate(key);
+                engine.see_to(work, &mut budget, now).await;
+            }
+            budget
+        });
+        let first = poll_fn(|cx| Poll::Ready(invalidating.as_mut().poll(cx))).await;
+        let budget = match first {
+            Poll::Ready(budget) => Some(budget),
+            Poll::Pending => match self.engine.background.spawn(invalidating) {
+                Ok(task) => task.await.ok(),
+                Err(invalidating) => Some(invalidating.await),
+            },
+        };
+        if let Some(budget) = budget {
+            self.budget = budget;
+        }
     }
 
     async fn keep_up(&mut self, upkeep: Upkeep, now: SystemTime) {

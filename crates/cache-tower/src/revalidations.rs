@@ -9,9 +9,16 @@ use cache_core::{Failure, Token};
 
 #[derive(Debug)]
 pub(crate) struct Revalidations {
-    known: Mutex<HashMap<Token, State>>,
+    known: Mutex<Known>,
     /// For how long an origin that failed is not asked again for the same.
     pause: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    states: HashMap<Token, State>,
+    /// How many there may be before those that mean nothing any more are looked for.
+    enough: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -34,12 +41,12 @@ impl Revalidations {
 
     /// A permit to validate it; `None`: that is being done already, or failed a short while ago.
     pub(crate) fn begin(self: &Arc<Self>, token: Token, now: SystemTime) -> Option<Permit> {
-        self.change(|known| match known.get(&token) {
+        self.change(|known| match known.states.get(&token) {
             Some(State::Running) => false,
             Some(State::Failed { until, .. }) if self.is_before(now, *until) => false,
             _ => {
                 self.forget_old(known, now);
-                known.insert(token, State::Running);
+                known.states.insert(token, State::Running);
                 true
             }
         })
@@ -54,13 +61,15 @@ impl Revalidations {
         let until = now.checked_add(self.pause).unwrap_or(now);
         self.change(|known| {
             self.forget_old(known, now);
-            known.insert(token, State::Failed { until, failure });
+            if known.states.len() < MOST {
+                known.states.insert(token, State::Failed { until, failure });
+            }
         });
     }
 
     /// How the origin failed to validate it a short while ago, if it did.
     pub(crate) fn failed(&self, token: Token, now: SystemTime) -> Option<Failure> {
-        self.change(|known| match known.get(&token) {
+        self.change(|known| match known.states.get(&token) {
             Some(State::Failed { until, failure }) if self.is_before(now, *until) => Some(*failure),
             _ => None,
         })
@@ -73,16 +82,19 @@ impl Revalidations {
             .is_ok_and(|left| !left.is_zero() && left <= self.pause)
     }
 
-    fn forget_old(&self, known: &mut HashMap<Token, State>, now: SystemTime) {
-        if known.len() >= MOST {
-            known.retain(|_, state| match state {
-                State::Running => true,
-                State::Failed { until, .. } => self.is_before(now, *until),
-            });
+    fn forget_old(&self, known: &mut Known, now: SystemTime) {
+        if known.states.len() < known.enough.max(FEW) {
+            return;
         }
+        known.states.retain(|_, state| match state {
+            State::Running => true,
+            State::Failed { until, .. } => self.is_before(now, *until),
+        });
+        // Seldom enough that it costs each of them little, even where none can be forgotten yet.
+        known.enough = known.states.len() * 2;
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut HashMap<Token, State>) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut Known) -> T) -> T {
         // Inserting and removing leave nothing half done, so poison means nothing.
         change(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -98,12 +110,15 @@ pub(crate) struct Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.all.change(|known| {
-            if let Some(State::Running) = known.get(&self.token) {
-                known.remove(&self.token);
+            if let Some(State::Running) = known.states.get(&self.token) {
+                known.states.remove(&self.token);
             }
         });
     }
 }
 
-/// When so many are known, those that mean nothing any more are forgotten.
-const MOST: usize = 1024;
+/// Of so many, none is looked for that means nothing any more.
+const FEW: usize = 1024;
+
+/// More failures are not remembered; then the origin is asked again.
+const MOST: usize = 1 << 16;
