@@ -252,3 +252,24 @@ async fn what_is_not_stored_is_not_read_in_the_background() {
     }
     assert!(is_ready(scene.layer.shutdown()).await);
 }
+
+/// It has places of its own among the tasks in the background.
+#[tokio::test(start_paused = true)]
+async fn a_validation_that_hangs_keeps_nothing_from_being_stored() {
+    let layer = CacheLayer::new(Store::later()).background_tasks(1);
+    let mut scene = Scene::with(layer);
+    let first = scene.fetch(get("/"));
+    let stale = ok("one").cache_control("max-age=0, stale-while-revalidate=600");
+    scene.asked().await.answer(stale);
+    got(first).await;
+    settle().await;
+    let hit = got(scene.fetch(get("/"))).await;
+    assert_eq!(hit.info.reason, Reason::StaleWhileRevalidate);
+    let hanging = scene.asked().await;
+    let other = scene.fetch(get("/other"));
+    scene.asked().await.answer(ok("two").max_age(600));
+    got(other).await;
+    settle().await;
+    assert_eq!(scene.stored(get("/other")).await, Outcome::Hit);
+    drop(hanging);
+}

@@ -12,26 +12,39 @@ use tokio_util::task::TaskTracker;
 #[derive(Debug, Clone)]
 pub(crate) struct Background {
     tasks: TaskTracker,
-    places: Arc<Semaphore>,
+    validating: Arc<Semaphore>,
+    /// Others than those for validations, which can take as long as an origin likes.
+    publishing: Arc<Semaphore>,
     is_over: Arc<AtomicBool>,
 }
 
 impl Background {
     pub(crate) fn new(most: usize) -> Self {
+        let places = || Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
         Self {
             tasks: TaskTracker::new(),
-            places: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
+            validating: places(),
+            publishing: places(),
             is_over: Arc::default(),
         }
     }
 
-    /// A place for work that can as well be left undone; `None`: there is too much of it, or it is
+    /// A place for a validation, which can as well be left undone; `None`: there are too many, or it is
     /// over.
-    pub(crate) fn place(&self) -> Option<OwnedSemaphorePermit> {
+    pub(crate) fn place_to_validate(&self) -> Option<OwnedSemaphorePermit> {
+        self.place(&self.validating)
+    }
+
+    /// The same for making a response visible.
+    pub(crate) fn place_to_publish(&self) -> Option<OwnedSemaphorePermit> {
+        self.place(&self.publishing)
+    }
+
+    fn place(&self, places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
         if self.is_over.load(Ordering::Acquire) {
             return None;
         }
-        self.places.clone().try_acquire_owned().ok()
+        places.clone().try_acquire_owned().ok()
     }
 
     /// Begins work; it is given back where there is no runtime for it.

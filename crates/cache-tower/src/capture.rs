@@ -194,7 +194,7 @@ impl Capture {
         match publishing.as_mut().poll(cx) {
             Poll::Ready(published) => self.note_publishing(&published),
             Poll::Pending => {
-                let Some(place) = self.engine.background.place() else {
+                let Some(place) = self.engine.background.place_to_publish() else {
                     debug!("not stored: too much is being stored already");
                     self.give_up(Reason::BackendUnavailable);
                     return;

@@ -677,7 +677,7 @@ impl<S> Exchange<S> {
         let Some(token) = forward.stored_token() else {
             return;
         };
-        let place = self.engine.background.place();
+        let place = self.engine.background.place_to_validate();
         let permit = self.engine.revalidations.begin(token, now);
         let (Some(place), Some(permit)) = (place, permit) else {
             return;

@@ -147,8 +147,8 @@ impl CacheLayer {
         self.change(|engine| engine.listeners.add(listener))
     }
 
-    /// How many tasks go on in the background at most: validations, and responses that are being made
-    /// visible in a store that takes its time. What is more is left undone. Default: 256.
+    /// How many tasks of each kind go on in the background at most: validations, and responses that are
+    /// being made visible in a store that takes its time. What is more is left undone. Default: 256.
     #[must_use]
     pub fn background_tasks(self, most: usize) -> Self {
         self.change(|engine| engine.background = Background::new(most))
