@@ -5,7 +5,7 @@ use std::time::Duration;
 use cache_core::{CacheMode, Outcome, Policy, Reason};
 use cache_memory::MemoryBackend;
 use cache_tower::CacheLayer;
-use kit::{Answer, ManualClock, Scenario, ok, status};
+use kit::{Answer, ManualClock, Scenario, not_modified, ok, status};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -318,4 +318,28 @@ fn an_error_that_is_none_of_rfc_5861_spares_no_origin() {
     for _ in 0..2 {
         cache.get("/").origin(status(501)).miss().status(501);
     }
+}
+
+#[test]
+fn an_origin_that_answers_again_is_spared_no_longer() {
+    let mut cache = stale(Policy::private(), &["max-age=60, stale-if-error=600"]);
+    cache.get("/").origin_fails().stale_hit().body("one");
+    cache.get("/").stale_hit().body("one");
+    cache
+        .get("/")
+        .with("cache-control", "no-cache")
+        .origin(ok("two").cache_control("max-age=1"))
+        .miss();
+    cache.wait(2);
+    cache.get("/").origin(ok("three")).miss().body("three");
+
+    let mut cache = stale(Policy::private(), &["max-age=60, stale-if-error=600"]);
+    cache.get("/").origin_fails().stale_hit().body("one");
+    cache
+        .get("/")
+        .with("cache-control", "no-cache")
+        .origin(not_modified().cache_control("max-age=1, stale-if-error=600"))
+        .revalidated();
+    cache.wait(2);
+    cache.get("/").origin(ok("two")).miss().body("two");
 }

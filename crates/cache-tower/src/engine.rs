@@ -535,6 +535,8 @@ impl<S> Exchange<S> {
         let status = Some(response.status());
         if let Some(failure) = Failure::of(response.status()) {
             self.engine.spare_origin(token, failure, now);
+        } else if let Some(token) = token {
+            self.engine.revalidations.succeed(token);
         }
         match forward.next(&self.engine.policy, (&response).into(), now) {
             AfterForward::Store(head, replaced) => {

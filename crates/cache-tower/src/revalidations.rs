@@ -67,6 +67,15 @@ impl Revalidations {
         });
     }
 
+    /// Takes note that the origin answers again.
+    pub(crate) fn succeed(&self, token: Token) {
+        self.change(|known| {
+            if let Some(State::Failed { .. }) = known.states.get(&token) {
+                known.states.remove(&token);
+            }
+        });
+    }
+
     /// How the origin failed to validate it a short while ago, if it did.
     pub(crate) fn failed(&self, token: Token, now: SystemTime) -> Option<Failure> {
         self.change(|known| match known.states.get(&token) {
