@@ -300,9 +300,13 @@ impl fmt::Display for CacheInfo {
         write!(f, "{}: {}", self.outcome, self.reason)?;
         if let (Some(age), Some(remaining)) = (self.age, self.remaining) {
             write!(f, "; age {} s", age.as_secs())?;
-            match self.stale_for {
-                Some(time) if !time.is_zero() => write!(f, ", stale for {} s", time.as_secs())?,
-                _ => write!(f, ", fresh for {} s", remaining.as_secs())?,
+            let (what, time) = match self.stale_for {
+                Some(time) if !time.is_zero() => ("stale", time),
+                _ => ("fresh", remaining),
+            };
+            match time.as_secs() {
+                FOR_EVER.. => write!(f, ", {what} for ever")?,
+                seconds => write!(f, ", {what} for {seconds} s")?,
             }
         }
         match self.storing {
@@ -314,6 +318,9 @@ impl fmt::Display for CacheInfo {
         }
     }
 }
+
+/// A thousand years, in seconds.
+const FOR_EVER: u64 = 31_557_600_000;
 
 #[cfg(test)]
 mod tests {
@@ -332,6 +339,21 @@ mod tests {
             stale_for: Some(Duration::from_secs(stale_for)),
             ..CacheInfo::unstored(outcome, reason, Storing::Stored)
         }
+    }
+
+    #[test]
+    fn times_are_written_in_seconds_unless_they_are_for_ever() {
+        let shown = |remaining, stale_for| {
+            let outcome = Outcome::Hit;
+            stored(outcome, Reason::Fresh, remaining, stale_for).to_string()
+        };
+        assert_eq!(
+            shown(30, 0),
+            "hit: the stored response is fresh; age 1 s, fresh for 30 s"
+        );
+        assert!(shown(u64::MAX, 0).ends_with(", fresh for ever"));
+        assert!(shown(0, u64::MAX).ends_with(", stale for ever"));
+        assert!(shown(0, 9).ends_with(", stale for 9 s"));
     }
 
     #[test]
