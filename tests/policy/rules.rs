@@ -608,3 +608,11 @@ fn a_rule_for_get_holds_for_what_a_head_or_a_post_leaves_for_get() {
         .origin(ok("bob"))
         .miss();
 }
+
+#[test]
+fn a_rule_that_keeps_post_out_of_the_store_does_so_for_what_a_get_would_get() {
+    let mut cache = with([Rule::any().method(Method::POST).do_not_store()]);
+    let made = ok("made").max_age(60).with("content-location", "/");
+    cache.send("POST", "/").origin(made).bypass();
+    cache.get("/").origin(ok("one")).miss();
+}

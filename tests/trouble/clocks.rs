@@ -152,6 +152,15 @@ async fn what_was_stored_before_the_clock_was_set_back_is_stale() {
         origin.answers(ok("two").max_age(3600));
         let (seen, response) = after.get().await;
         assert_eq!((seen, &**response.body()), (outcome, body.as_bytes()));
+        if outcome == Outcome::Hit {
+            continue;
+        }
+        // It only removed the other, which was asked for later.
+        origin.answers(ok("three").max_age(3600));
+        for outcome in [Outcome::Miss, Outcome::Hit] {
+            let (seen, response) = after.get().await;
+            assert_eq!((seen, &**response.body()), (outcome, &b"three"[..]));
+        }
     }
 }
 
@@ -192,4 +201,27 @@ async fn what_is_made_stale_or_fresh_before_the_clock_caught_up_is_so_afterwards
         let later = if is_fresh { 2 * hour } else { hour };
         assert_eq!(at(later).get().await.0, Outcome::Miss);
     }
+}
+
+#[tokio::test]
+async fn what_nobody_knows_the_age_of_is_given_as_stale() {
+    let later = ManualClock::new();
+    let earlier = ManualClock::at(later.now() - Duration::from_secs(3600));
+    let origin = Origin::new();
+    let backend = Arc::new(MemoryBackend::default());
+    let [mut before, mut after] = [later, earlier].map(|clock| {
+        let layer = CacheLayer::new(backend.clone()).clock(clock.clone());
+        Scene {
+            cache: layer.layer(origin.clone()),
+            clock,
+            origin: origin.clone(),
+            layer,
+        }
+    });
+    origin.answers(ok("one").max_age(7200));
+    assert_eq!(before.get().await.0, Outcome::Miss);
+    origin.fails();
+    let (outcome, response) = after.get().await;
+    assert_eq!(outcome, Outcome::StaleHit);
+    assert_eq!(response.headers()["age"], "7200");
 }

@@ -204,7 +204,8 @@ impl StoredHead {
         }
     }
 
-    fn has_known_age(&self, now: SystemTime) -> bool {
+    #[inline]
+    pub(crate) fn has_known_age(&self, now: SystemTime) -> bool {
         elapsed(now, self.received_at) <= CLOCK_SKEW
     }
 

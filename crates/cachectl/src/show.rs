@@ -173,7 +173,10 @@ fn explain(head: &StoredHead, now: SystemTime) -> Vec<String> {
         false => up(freshness.lifetime, unit),
     };
     let mut why = Vec::new();
-    why.push(if is_stale {
+    why.push(if head.stale_for(now) == Duration::MAX {
+        "It is stale: it arrived later than now, so a clock was set back, and nobody knows its age."
+            .to_owned()
+    } else if is_stale {
         format!(
             "It has been stale for {}: its age of {} has reached its lifetime of {}.",
             exact(age.saturating_sub(lifetime)),

@@ -118,7 +118,12 @@ impl Reuse<'_> {
                 headers.remove(name);
             }
         }
-        let age = seconds(head.age(now).as_secs());
+        let age = match head.has_known_age(now) {
+            true => head.age(now),
+            // So that nobody takes it as fresh.
+            false => head.age(now).max(head.freshness.lifetime),
+        };
+        let age = seconds(age.as_secs().min(MOST_AGE));
         match headers.iter_mut().next() {
             Some((name, place)) if *name == AGE => *place = age,
             _ => {
@@ -202,23 +207,24 @@ impl Reuse<'_> {
     /// What there is to say of it.
     #[must_use]
     pub fn info(&self, now: SystemTime) -> CacheInfo {
-        let age = self.entry.head.age(now);
-        let lifetime = self.entry.head.freshness.lifetime;
-        let remaining = lifetime.saturating_sub(age);
+        let head = &*self.entry.head;
+        let remaining = head.remaining(now);
         let outcome = match () {
             () if self.is_validated => Outcome::Revalidated,
             () if remaining.is_zero() => Outcome::StaleHit,
             () => Outcome::Hit,
         };
         CacheInfo {
-            age: Some(age),
+            age: Some(head.age(now)),
             remaining: Some(remaining),
-            stale_for: Some(age.saturating_sub(lifetime)),
-            ..CacheInfo::unstored(outcome, self.reason, Storing::Stored)
-                .with_stored(&self.entry.head)
+            stale_for: Some(head.stale_for(now)),
+            ..CacheInfo::unstored(outcome, self.reason, Storing::Stored).with_stored(head)
         }
     }
 }
+
+/// As much as an age is, where it is more (RFC 9111 §1.2.2).
+const MOST_AGE: u64 = 1 << 31;
 
 /// A number of seconds.
 fn seconds(seconds: u64) -> HeaderValue {

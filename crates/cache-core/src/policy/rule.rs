@@ -126,7 +126,8 @@ impl Rule {
         self
     }
 
-    /// Requests with this method.
+    /// Requests with this method. What a HEAD or a POST leaves in the store for a GET counts as the answer
+    /// to a GET.
     pub fn method(mut self, method: Method) -> Self {
         self.conditions.methods.push(method);
         self

@@ -111,6 +111,14 @@ impl<'a> Terms<'a> {
             first.ignored_vary = first.ignored_vary.or_else(|| ignored_vary.clone());
         }
         self.stores = first.stores.unwrap_or(self.stores);
+        if asked.is_unsafe {
+            // What a rule keeps out for this method stays out.
+            let own = asked.head();
+            let mut stores = rules
+                .matching(&own, &response)
+                .filter_map(|rule| rule.actions.stores);
+            self.stores &= stores.next().unwrap_or(true);
+        }
         self.default_ttl = first.default_ttl.or(self.default_ttl);
         self.override_ttl = first.override_ttl.or(self.override_ttl);
         self.max_ttl = first.max_ttl.or(self.max_ttl);

@@ -128,7 +128,10 @@ impl Prepared {
                 Condition::Status(status) => head.status() == *status,
                 Condition::IsFresh(is_fresh) => head.remaining(now).is_zero() != *is_fresh,
                 Condition::IsExpired => head.retain_until().is_some_and(|until| until <= now),
-                Condition::OlderThan(age) => head.age(now) > *age,
+                // What arrived later than now is of any age: the clock was set back.
+                Condition::OlderThan(age) => {
+                    head.age(now) > *age || head.stale_for(now) == Duration::MAX
+                }
                 Condition::Matching(picks) => picks(listed),
             })
     }
