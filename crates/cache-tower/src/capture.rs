@@ -65,7 +65,7 @@ impl Capture {
     }
 
     /// The same in the place of this stored response, which goes also where the new one turns out to be one
-    /// that is not stored.
+    /// that is not stored, as far as the store does its work.
     pub(crate) fn replacing(mut self, replaced: Option<Box<Entry>>) -> Self {
         self.replaced = replaced;
         self
@@ -196,7 +196,7 @@ impl Capture {
             Poll::Pending => {
                 let Some(place) = self.engine.background.place_to_publish() else {
                     debug!("not stored: too much is being stored already");
-                    self.give_up(Reason::BackendUnavailable);
+                    self.tell_not_stored(Reason::BackendUnavailable);
                     return;
                 };
                 let publishing = within(self.engine.backend_timeout, "publishing", publishing);
@@ -206,10 +206,10 @@ impl Capture {
                 let task = self.engine.background.spawn(async move {
                     let published = publishing.await;
                     engine.note_publishing(key, bytes, &published);
+                    drop((kept, place));
                     if let (Err(_), Some(entry)) = (published, replaced) {
                         engine.remove_replaced(*entry).await;
                     }
-                    drop((kept, place));
                 });
                 // Without a runtime nobody waits for the answer.
                 drop(task);
@@ -228,8 +228,8 @@ impl Drop for Capture {
 }
 
 impl Engine {
-    /// Removes what a response takes the place of that is not stored itself; not another that has come
-    /// meanwhile.
+    /// Removes what a response takes the place of that is not stored itself; not another response that has
+    /// come meanwhile.
     async fn remove_replaced(&self, entry: Entry) {
         let mut budget = Budget::new(self.backend_timeout);
         let now = self.clock.now();

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use cache_core::{Candidates, PrimaryKey};
@@ -22,6 +22,7 @@ struct Known {
     everything_before: Option<SystemTime>,
     /// When it was last tried to invalidate them again.
     retried_at: Option<SystemTime>,
+    is_retrying: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -72,9 +73,9 @@ impl Distrust {
         })
     }
 
-    /// The keys that are to be invalidated again, each as of when; `None`: there are none, or it is too
-    /// early.
-    pub(crate) fn retry(&self, now: SystemTime) -> Option<Vec<(PrimaryKey, SystemTime)>> {
+    /// The keys that are to be invalidated again, each as of when, the first of them; `None`: there are none,
+    /// or it is too early, or that is being done.
+    pub(crate) fn retry(self: &Arc<Self>, now: SystemTime) -> Option<Retry> {
         if !self.is_needed.load(Ordering::Acquire) {
             return None;
         }
@@ -83,7 +84,7 @@ impl Distrust {
             now.duration_since(at)
                 .is_ok_and(|elapsed| elapsed < RETRY_AFTER)
         });
-        if is_early {
+        if is_early || known.is_retrying {
             return None;
         }
         known.retried_at = Some(now);
@@ -96,13 +97,24 @@ impl Distrust {
         }
         let untold = known.keys.iter();
         let untold = untold.filter(|(_, invalid)| invalid.told_at.is_none());
-        let mut untold: Vec<_> = untold
-            .map(|(key, invalid)| (key.clone(), invalid.before))
+        let mut untold: Vec<_> = untold.map(|(key, invalid)| (invalid.before, key)).collect();
+        if untold.len() > MOST_RETRIED {
+            untold.select_nth_unstable(MOST_RETRIED);
+            untold.truncate(MOST_RETRIED);
+        }
+        untold.sort_unstable();
+        let keys: Vec<_> = untold
+            .into_iter()
+            .map(|(before, key)| (key.clone(), before))
             .collect();
-        untold.sort_unstable_by(|(key, before), (other, others)| {
-            before.cmp(others).then_with(|| key.cmp(other))
-        });
-        (!untold.is_empty()).then_some(untold)
+        if keys.is_empty() {
+            return None;
+        }
+        known.is_retrying = true;
+        Some(Retry {
+            keys,
+            all: self.clone(),
+        })
     }
 
     /// The store was told that what is from before `before` is invalid.
@@ -119,6 +131,22 @@ impl Distrust {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Invalidations that are tried again; no others are until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Retry {
+    pub(crate) keys: Vec<(PrimaryKey, SystemTime)>,
+    all: Arc<Distrust>,
+}
+
+impl Drop for Retry {
+    fn drop(&mut self) {
+        self.all.lock().is_retrying = false;
+    }
+}
+
+/// How many are tried again at once.
+const MOST_RETRIED: usize = 1024;
 
 /// How long to wait before invalidations are tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);

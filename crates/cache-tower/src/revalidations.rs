@@ -17,8 +17,8 @@ pub(crate) struct Revalidations {
 #[derive(Debug, Default)]
 struct Known {
     states: HashMap<Token, State>,
-    /// How many there may be before those that mean nothing any more are looked for.
-    enough: usize,
+    /// How many were added since those that mean nothing any more were looked for.
+    added: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -61,7 +61,7 @@ impl Revalidations {
         let until = now.checked_add(self.pause).unwrap_or(now);
         self.change(|known| {
             self.forget_old(known, now);
-            if known.states.len() < MOST {
+            if known.states.len() < MOST || known.states.contains_key(&token) {
                 known.states.insert(token, State::Failed { until, failure });
             }
         });
@@ -92,15 +92,16 @@ impl Revalidations {
     }
 
     fn forget_old(&self, known: &mut Known, now: SystemTime) {
-        if known.states.len() < known.enough.max(FEW) {
+        known.added += 1;
+        if known.added < known.states.len().max(FEW) {
             return;
         }
+        // Seldom enough that it costs each of them little, even where none can be forgotten yet.
+        known.added = 0;
         known.states.retain(|_, state| match state {
             State::Running => true,
             State::Failed { until, .. } => self.is_before(now, *until),
         });
-        // Seldom enough that it costs each of them little, even where none can be forgotten yet.
-        known.enough = known.states.len() * 2;
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Known) -> T) -> T {
@@ -131,3 +132,31 @@ const FEW: usize = 1024;
 
 /// More failures are not remembered; then the origin is asked again.
 const MOST: usize = 1 << 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_forgotten_in_time_and_never_more_than_so_many() {
+        let pause = Duration::from_secs(5);
+        let all = Revalidations::new(pause);
+        let start = SystemTime::UNIX_EPOCH;
+        let fail = |number: usize, now| {
+            all.fail(Token(number as u128), Failure::Disconnected, now);
+        };
+        let count = || all.change(|known| known.states.len());
+        for number in 0..MOST + 10 {
+            fail(number, start);
+        }
+        assert_eq!(count(), MOST);
+        assert_eq!(all.failed(Token(9), start), Some(Failure::Disconnected));
+        let later = start + 2 * pause;
+        assert_eq!(all.failed(Token(9), later), None);
+        for number in 0..3 * MOST {
+            fail(number % 10, later);
+        }
+        assert_eq!(count(), 10);
+        assert_eq!(all.failed(Token(9), later), Some(Failure::Disconnected));
+    }
+}

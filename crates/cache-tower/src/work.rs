@@ -117,18 +117,18 @@ impl Engine {
 
     /// Invalidates again what could not be invalidated when it was time, now that the store answers.
     pub(crate) fn retry_invalidations(self: &Arc<Self>, now: SystemTime) {
-        let Some(keys) = self.distrust.retry(now) else {
+        let Some(retry) = self.distrust.retry(now) else {
             return;
         };
         let engine = self.clone();
         let task = self.background.spawn(async move {
-            for (key, at) in keys {
-                let invalidated = engine.backend.invalidate(&key, at).wait();
+            for (key, at) in &retry.keys {
+                let invalidated = engine.backend.invalidate(key, *at).wait();
                 let done = within(engine.backend_timeout, "invalidating", invalidated).await;
                 if done.is_err() {
                     return;
                 }
-                engine.distrust.note_told(&key, at, engine.clock.now());
+                engine.distrust.note_told(key, *at, engine.clock.now());
             }
         });
         drop(task);
