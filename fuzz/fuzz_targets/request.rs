@@ -91,7 +91,7 @@ fn stored(request: &Request<()>, answer: &Response<()>) -> Vec<(Policy, StoredHe
             _ => return None,
         };
         match go_on(forward, &policy, request, answer) {
-            AfterForward::Store(head) => Some((policy, head)),
+            AfterForward::Store(head, _) => Some((policy, head)),
             _ => None,
         }
     };
@@ -141,7 +141,7 @@ fn play(policy: &Policy, stored: StoredHead, request: &Request<()>, update: &Res
                 );
             }
         }
-        AfterForward::Store(_) | AfterForward::Pass(..) => {}
+        AfterForward::Store(..) | AfterForward::Pass(..) => {}
     }
 }
 

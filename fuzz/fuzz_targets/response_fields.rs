@@ -49,7 +49,7 @@ fn store(policy: &Policy, request: &Request<()>, response: &Response<()>) -> Opt
         return None;
     };
     match forward.next(policy, ResponseHead::from(response), at(0)) {
-        AfterForward::Store(head) => Some(head),
+        AfterForward::Store(head, _) => Some(head),
         _ => None,
     }
 }
