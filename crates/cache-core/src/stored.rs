@@ -178,9 +178,7 @@ impl StoredHead {
     #[must_use]
     #[inline]
     pub fn age(&self, now: SystemTime) -> Duration {
-        self.freshness
-            .initial_age
-            .saturating_add(elapsed(self.received_at, now))
+        self.known_age(now).unwrap_or(self.freshness.initial_age)
     }
 
     /// How long it is still fresh; zero: it is stale (RFC 9111 §4.2), or arrived later than now, by more than
@@ -188,25 +186,28 @@ impl StoredHead {
     #[must_use]
     #[inline]
     pub fn remaining(&self, now: SystemTime) -> Duration {
-        match self.has_known_age(now) {
-            true => self.freshness.lifetime.saturating_sub(self.age(now)),
-            false => Duration::ZERO,
-        }
+        let age = self.known_age(now).unwrap_or(Duration::MAX);
+        self.freshness.lifetime.saturating_sub(age)
     }
 
     /// How long it has been stale; zero: it is fresh, or just became stale. For ever, where nobody knows its
     /// age.
     #[must_use]
     pub fn stale_for(&self, now: SystemTime) -> Duration {
-        match self.has_known_age(now) {
-            true => self.age(now).saturating_sub(self.freshness.lifetime),
-            false => Duration::MAX,
+        match self.known_age(now) {
+            Some(age) => age.saturating_sub(self.freshness.lifetime),
+            None => Duration::MAX,
         }
     }
 
     #[inline]
-    pub(crate) fn has_known_age(&self, now: SystemTime) -> bool {
-        elapsed(now, self.received_at) <= CLOCK_SKEW
+    pub(crate) fn known_age(&self, now: SystemTime) -> Option<Duration> {
+        let resident = match now.duration_since(self.received_at) {
+            Ok(resident) => resident,
+            Err(early) if early.duration() <= CLOCK_SKEW => Duration::ZERO,
+            Err(_) => return None,
+        };
+        Some(self.freshness.initial_age.saturating_add(resident))
     }
 
     /// The same response, stale from `now` on, but kept as long as before: what a soft purge leaves.

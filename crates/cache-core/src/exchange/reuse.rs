@@ -1,7 +1,7 @@
 //! A stored response is the answer.
 
 use std::ops::{Deref, Range};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::header::{AGE, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, HeaderMap, HeaderValue};
 use http::{StatusCode, Version};
@@ -118,11 +118,8 @@ impl Reuse<'_> {
                 headers.remove(name);
             }
         }
-        let age = match head.has_known_age(now) {
-            true => head.age(now),
-            // So that nobody takes it as fresh.
-            false => head.age(now).max(head.freshness.lifetime),
-        };
+        // So that nobody takes it as fresh.
+        let age = head.known_age(now).unwrap_or(Duration::MAX);
         let age = seconds(age.as_secs().min(MOST_AGE));
         match headers.iter_mut().next() {
             Some((name, place)) if *name == AGE => *place = age,
@@ -208,16 +205,17 @@ impl Reuse<'_> {
     #[must_use]
     pub fn info(&self, now: SystemTime) -> CacheInfo {
         let head = &*self.entry.head;
-        let remaining = head.remaining(now);
+        let (age, lifetime) = (head.known_age(now), head.freshness.lifetime);
+        let remaining = age.map_or(Duration::ZERO, |age| lifetime.saturating_sub(age));
         let outcome = match () {
             () if self.is_validated => Outcome::Revalidated,
             () if remaining.is_zero() => Outcome::StaleHit,
             () => Outcome::Hit,
         };
         CacheInfo {
-            age: Some(head.age(now)),
+            age: Some(age.unwrap_or(head.freshness.initial_age)),
             remaining: Some(remaining),
-            stale_for: Some(head.stale_for(now)),
+            stale_for: Some(age.map_or(Duration::MAX, |age| age.saturating_sub(lifetime))),
             ..CacheInfo::unstored(outcome, self.reason, Storing::Stored).with_stored(head)
         }
     }
