@@ -50,6 +50,19 @@ impl Scene {
         }
     }
 
+    /// A process with a clock of its own, which shares store and origin with others.
+    fn beside(backend: &Arc<MemoryBackend>, origin: &Origin, clock: ManualClock) -> Self {
+        let policy = Policy::private().retention(Retention::Forever);
+        let layer = CacheLayer::new(backend.clone()).policy(policy);
+        let layer = layer.clock(clock.clone());
+        Self {
+            cache: layer.layer(origin.clone()),
+            clock,
+            origin: origin.clone(),
+            layer,
+        }
+    }
+
     async fn send(&mut self, method: Method) -> (Outcome, Response<Bytes>) {
         let mut request = Request::get("http://origin.test/")
             .body(Full::<Bytes>::default())
@@ -138,15 +151,8 @@ async fn what_was_stored_before_the_clock_was_set_back_is_stale() {
         let earlier = ManualClock::at(later.now() - Duration::from_secs(back));
         let origin = Origin::new();
         let backend = Arc::new(MemoryBackend::default());
-        let [mut before, mut after] = [later, earlier].map(|clock| {
-            let layer = CacheLayer::new(backend.clone()).clock(clock.clone());
-            Scene {
-                cache: layer.layer(origin.clone()),
-                clock,
-                origin: origin.clone(),
-                layer,
-            }
-        });
+        let [mut before, mut after] =
+            [later, earlier].map(|clock| Scene::beside(&backend, &origin, clock));
         origin.answers(ok("one").max_age(3600));
         assert_eq!(before.get().await.0, Outcome::Miss);
         origin.answers(ok("two").max_age(3600));
@@ -172,18 +178,7 @@ async fn what_is_made_stale_or_fresh_before_the_clock_caught_up_is_so_afterwards
         let start = ManualClock::new().now();
         let backend = Arc::new(MemoryBackend::default());
         let origin = Origin::new();
-        let at = |later: Duration| {
-            let clock = ManualClock::at(start + later);
-            let policy = Policy::private().retention(Retention::Forever);
-            let layer = CacheLayer::new(backend.clone()).policy(policy);
-            let layer = layer.clock(clock.clone());
-            Scene {
-                cache: layer.layer(origin.clone()),
-                clock,
-                origin: origin.clone(),
-                layer,
-            }
-        };
+        let at = |later| Scene::beside(&backend, &origin, ManualClock::at(start + later));
         origin.answers(ok("one").max_age(3 * 3600));
         assert_eq!(at(hour).get().await.0, Outcome::Miss);
         let handle = at(Duration::ZERO).layer.handle();
@@ -209,15 +204,8 @@ async fn what_nobody_knows_the_age_of_is_given_as_stale() {
     let earlier = ManualClock::at(later.now() - Duration::from_secs(3600));
     let origin = Origin::new();
     let backend = Arc::new(MemoryBackend::default());
-    let [mut before, mut after] = [later, earlier].map(|clock| {
-        let layer = CacheLayer::new(backend.clone()).clock(clock.clone());
-        Scene {
-            cache: layer.layer(origin.clone()),
-            clock,
-            origin: origin.clone(),
-            layer,
-        }
-    });
+    let [mut before, mut after] =
+        [later, earlier].map(|clock| Scene::beside(&backend, &origin, clock));
     origin.answers(ok("one").max_age(7200));
     assert_eq!(before.get().await.0, Outcome::Miss);
     origin.fails();

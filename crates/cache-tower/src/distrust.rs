@@ -156,3 +156,29 @@ const KEPT: Duration = Duration::from_secs(60);
 
 /// More keys than this are not remembered one by one.
 const MOST_KEYS: usize = 1 << 14;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_told_is_tried_again_by_one_at_a_time_and_not_all_at_once() {
+        let all = Arc::new(Distrust::default());
+        let start = SystemTime::UNIX_EPOCH;
+        let key = |number: usize| PrimaryKey::from_bytes(&number.to_be_bytes());
+        for number in 0..MOST_RETRIED + 6 {
+            all.add(key(number), start);
+        }
+        let first = all.retry(start).expect("they are to be told");
+        assert_eq!(first.keys.len(), MOST_RETRIED);
+        assert_eq!(first.keys[0].0, key(0));
+        let later = start + RETRY_AFTER;
+        assert!(all.retry(later).is_none());
+        for (key, before) in &first.keys {
+            all.note_told(key, *before, later);
+        }
+        drop(first);
+        let rest = all.retry(later).expect("there are more");
+        assert_eq!(rest.keys.len(), 6);
+    }
+}

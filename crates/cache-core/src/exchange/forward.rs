@@ -222,13 +222,7 @@ impl Forward {
         }
         match store(policy, &self.asked, &received) {
             Ok(head) => AfterForward::Store(head, self.superseded(received.status)),
-            Err(reason) => AfterForward::Pass(
-                reason,
-                match self.superseded(received.status) {
-                    Some(stored) => Upkeep::Remove(*stored),
-                    None => Upkeep::Nothing,
-                },
-            ),
+            Err(reason) => AfterForward::Pass(reason, self.without_superseded(received.status)),
         }
     }
 
@@ -304,14 +298,7 @@ impl Forward {
         if is_described {
             return self.freshened(policy, received);
         }
-        let may_write = !self.asked.read_only;
-        let upkeep = match self.stored {
-            Some(stored) if may_write && speaks_of_resource(received.status) => {
-                Upkeep::Remove(*stored)
-            }
-            _ => Upkeep::Nothing,
-        };
-        AfterForward::Pass(Reason::Method, upkeep)
+        AfterForward::Pass(Reason::Method, self.without_superseded(received.status))
     }
 
     fn stand_in(&self, failure: Failure, now: SystemTime) -> Option<Reuse<'static>> {
@@ -325,6 +312,11 @@ impl Forward {
             is_validated: false,
             answering,
         })
+    }
+
+    fn without_superseded(self, status: StatusCode) -> Upkeep {
+        let superseded = self.superseded(status);
+        superseded.map_or(Upkeep::Nothing, |stored| Upkeep::Remove(*stored))
     }
 
     /// The stored response, which is not current any more even where the new one is not stored, unless

@@ -124,7 +124,6 @@ impl Action {
                 Self::SetTtl(ttl) => {
                     freshen(handle, listed, |head| head.fresh_for(*ttl, now)).await?
                 }
-
                 Self::CopyTo(_) if is_expired(head, now) => false,
                 Self::CopyTo(to) => match handle.open(listed).await? {
                     Some(entry) => copy(&entry, &**to, engine.backend_timeout).await?,
